@@ -1,0 +1,92 @@
+# Two commands, each with all set-up on a fresh Debian or Ubuntu with Python 3.11 to 3.13:
+#   make lab     JupyterLab on the tutorials
+#   make test    every layer of tests (some of them: make test LAYERS="drift lint")
+# Set-up is done again only when pyproject.toml or constraints.txt changed. How packages are fetched is pip's own configuration.
+# A system package is installed only where it is missing and where it may be: as root, or by a sudo that asks nothing.
+
+VENV ?= .venv
+# the Python to build on; empty: the first fitting one
+PYTHON ?=
+# one more package index to look for torch on
+TORCH_INDEX ?=
+# more arguments for jupyter lab
+LAB_ARGS ?=
+LAYERS ?=
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help lab test browser clean
+.DELETE_ON_ERROR:
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# $(call apt,PACKAGES): true when they could be installed
+apt = ( as=""; command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && as="sudo -n"; }; } \
+	&& echo "set-up: installing $(1)" && { $$as apt-get update -qq >/dev/null || true; } \
+	&& $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null </dev/null )
+# $(call torch,PYTHON): prints the version of a torch that is new enough
+torch = $(1) -c 'import torch; assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9); print(torch.__version__)' 2>/dev/null
+fits = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# a virtual environment; where the base Python has a torch of its own, that one is used
+$(VENV)/bin/python:
+	@python=""
+	for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do
+	  if "$$name" $(fits); then python=$$(command -v "$$name"); break; fi
+	done
+	if [ -z "$$python" ]; then
+	  $(call apt,python3) && python3 $(fits) && python=python3 \
+	    || { echo "set-up: Python 3.11 to 3.13 is needed: install one, or name it: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
+	fi
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
+	  versioned=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+	  $(call apt,$$versioned) || $(call apt,python3-venv) || { echo "set-up: venv is missing: apt install $$versioned" >&2; exit 1; }
+	fi
+	site=""
+	if found=$$($(call torch,"$$python")); then site=--system-site-packages; echo "set-up: torch $$found of $$python is used"; fi
+	echo "set-up: a virtual environment in $(VENV), from $$python"
+	"$$python" -m venv $$site $(VENV)
+
+# torch: one that is there is kept; else the CUDA build where there is an NVIDIA driver; else the CPU build that the tests are pinned to
+$(VENV)/has-torch: | $(VENV)/bin/python
+	@index=($(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)"))
+	if found=$$($(call torch,$(VENV)/bin/python)); then echo "set-up: torch $$found is kept"
+	elif [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then
+	  echo "set-up: torch, the CUDA build, since there is an NVIDIA driver"
+	  $(VENV)/bin/pip install -q "$${index[@]}" torch
+	else
+	  echo "set-up: torch 2.13.0, the CPU build"
+	  $(VENV)/bin/pip install -q "$${index[@]}" -c constraints.txt torch==2.13.0 || {
+	    echo "set-up: no CPU build at hand, the default build is taken (TORCH_INDEX can name an index that has the small one)"
+	    $(VENV)/bin/pip install -q "$${index[@]}" torch==2.13.0
+	  }
+	fi
+	touch $@
+
+# packages, pinned, and this folder itself, editable; ready-dev also has what the tests need
+$(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints.txt | $(VENV)/has-torch
+	@echo "set-up: packages"
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	$(VENV)/bin/pip install -q -c $(VENV)/constraints.txt -e '.$(if $(filter dev,$*),[dev])'
+	touch $@
+
+# one test looks at JupyterLab through a browser; where Chromium cannot be installed it is skipped, and says so
+browser:
+	@if ! command -v chromium >/dev/null; then
+	  $(call apt,chromium fonts-liberation) || echo "set-up: no Chromium and no right to install it: the browser test will be skipped"
+	fi
+
+lab: $(VENV)/ready-lab
+	@lab=$$(realpath $(VENV))/bin/jupyter-lab
+	cd nbs/tutorials
+	exec "$$lab" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+
+test: $(VENV)/ready-dev browser
+	@exec $(VENV)/bin/python tests/run.py $(LAYERS)
+
+clean:
+	rm -rf $(VENV) test-output
