@@ -70,7 +70,7 @@ $(VENV)/has-torch: | $(VENV)/bin/python
 # packages, pinned, and this folder itself, editable; ready-dev also has what the tests need
 $(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints.txt | $(VENV)/has-torch
 	@echo "set-up: packages"
-	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	{ grep -v '^torch==' constraints.txt; echo "torch==$$($(call torch,$(VENV)/bin/python))"; } > $(VENV)/constraints.txt
 	$(VENV)/bin/pip install -q -c $(VENV)/constraints.txt -e '.$(if $(filter dev,$*),[dev])'
 	touch $@
 

@@ -7,6 +7,7 @@ __all__ = ['connect', 'ask', 'explain', 'LogText', 'RunTimeout', 'Run', 'RunTabl
 
 # %% ../nbs/46_run.ipynb #c002
 import html
+import os
 import pickle
 import sys
 import threading
@@ -184,7 +185,12 @@ def stacks(self: Run,
     files = [Path(p) for p in ask(self._client(), "stacks")["files"]]
     end = time.monotonic() + timeout
     while time.monotonic() < end and not all(p.exists() and p.stat().st_size for p in files): time.sleep(.01)
-    return LogText("\n".join(f"rank {p.stem.rpartition('-')[2]}\n{p.read_text() or '  no answer: stuck in the kernel?'}" for p in files if p.exists()))
+    return LogText("\n".join(f"rank {p.stem.rpartition('-')[2]}\n{_their_frames(p.read_text()) or '  no answer: is it stuck in the kernel?'}" for p in files if p.exists()))
+
+def _their_frames(text: str) -> str:
+    "Stacks without the frames of ours that every rank stands on."
+    ours = f'File "{Path(__file__).parent}{os.sep}workers'
+    return "\n".join(line for line in text.splitlines() if ours not in line and "<frozen runpy>" not in line)
 
 # %% ../nbs/46_run.ipynb #c025
 class RunTable(list):

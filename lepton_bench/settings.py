@@ -41,7 +41,8 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 
 def _parse(key: str, text: str, origin: str) -> Any:
     "`text` as the type of setting `key`."
-    kind = str(next(f.type for f in fields(Settings) if f.name == key))
+    declared = next(f.type for f in fields(Settings) if f.name == key)
+    kind = getattr(declared, "__name__", str(declared))
     try:
         if "Path" in kind: return Path(text).expanduser().absolute() if text else None
         if kind == "bool": return _WORDS[text.strip().lower()]

@@ -10,7 +10,7 @@ __all__ = ['DeviceProcess', 'Device', 'simulate_devices', 'usable_cores', 'gpu_p
 import html
 import os
 import pwd
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,7 +145,7 @@ def _nvml_processes(nvml: Any, handle: Any, on_host: bool) -> tuple[DeviceProces
 def _nvml_device(nvml: Any, index: int) -> Device | None:
     "One GPU; None if it does not answer."
     handle = _ask(nvml, "nvmlDeviceGetHandleByIndex", index)
-    uuid = handle and _ask(nvml, "nvmlDeviceGetUUID", handle)
+    uuid = None if handle is None else _ask(nvml, "nvmlDeviceGetUUID", handle)
     if not uuid: return None
     memory = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
     rates, power = _ask(nvml, "nvmlDeviceGetUtilizationRates", handle), _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
@@ -185,12 +185,14 @@ def inventory() -> list[Device]:
 # %% ../../nbs/resources/10_devices.ipynb #c038
 def gib(n: int | None) -> str: return "-" if n is None else f"{n/2**30:.1f} GiB"
 
-def inventory_text(devices: Iterable[Device]) -> str:
+def inventory_text(devices: Sequence[Device]) -> str:
     "What exists, in a few words: `2 cuda (gpu 0, gpu 1: Imaginary A1, 24.0 GiB)`."
     groups: dict[tuple[str, str, int | None], list[str]] = {}
     for d in devices: groups.setdefault((d.kind, d.name, d.memory_total), []).append(d.label)
-    return "; ".join(f"{len(labels)} {kind} ({', '.join(labels)}: {name}{', ' + gib(total) if total else ''})"
-                     for (kind, name, total), labels in groups.items()) or "no devices"
+    for labels in groups.values(): labels[2:-1] = ["..."] if len(labels) > 4 else labels[2:-1]
+    counts = [sum((d.kind, d.name, d.memory_total) == group for d in devices) for group in groups]
+    return "; ".join(f"{count} {kind} ({', '.join(labels)}: {name}{', ' + gib(total) if total else ''})"
+                     for ((kind, name, total), labels), count in zip(groups.items(), counts)) or "no devices"
 
 # %% ../../nbs/resources/10_devices.ipynb #c041
 def foreign_processes(device: Device,

@@ -66,7 +66,7 @@ def lease_directory() -> Path:
     if chosen := settings().leases:
         with suppress(OSError): chosen.mkdir(parents=True, exist_ok=True)  # what is wrong is said below
     folder = chosen or next((p for p in map(Path, _COMMON) if _is_common(p)), None)
-    if not folder: raise DeviceError(f"None of {', '.join(_COMMON)} is root's, sticky and open to all: set LEPTON_BENCH_LEASES to a folder.")
+    if not folder: raise DeviceError(f"None of {', '.join(_COMMON)} is root's, sticky and open to all: set LEPTON_BENCH_LEASES.")
     _refuse_unsafe(folder)
     return folder
 
@@ -155,7 +155,8 @@ def _open_lock(path: Path) -> int:
         try: return _checked(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), path)
         except FileNotFoundError:
             try: return _make(path)
-            except FileExistsError: continue
+            except FileExistsError:
+                if time.monotonic() > end: raise DeviceError(f"{path} comes and goes; find out by whom.") from None
         except OSError as e:
             if e.errno == errno.EACCES and time.monotonic() < end: time.sleep(.002)
             else: raise DeviceError(_why_not(e, path)) from None
@@ -173,7 +174,7 @@ class Lease:
     def __init__(self,
                  device_id: str,  # which device
                  fd: int,  # a locked descriptor of its lock file, owned by this object from now on
-                 ): self.device_id, self.fd = device_id, fd
+                 ): self.device_id, self.fd, self._path = device_id, fd, _lock_path(device_id)
 
     def fileno(self) -> int: return self.fd
 
@@ -183,7 +184,7 @@ class Lease:
 
     def intact(self) -> bool:
         "False if the lock file was removed or replaced: others can then no longer see that the device is held."
-        return self.fd >= 0 and _same_file(self.fd, _lock_path(self.device_id))
+        return self.fd >= 0 and _same_file(self.fd, self._path)
 
     def close(self) -> None:
         "Give up this process's share of the lease."

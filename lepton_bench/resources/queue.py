@@ -8,6 +8,7 @@ __all__ = ['Request', 'Ticket', 'time_text', 'check_possible', 'in_order', 'gran
 
 # %% ../../nbs/resources/12_queue.ipynb #c002
 import fcntl
+import math
 import os
 import secrets
 import time
@@ -15,7 +16,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import DeviceError
 from ..processes import ProcessId
@@ -64,20 +64,23 @@ def _could_use(device: Device, request: Request) -> bool:
     "Whether a device would do for a request if nobody else used it."
     return request.kind in (None, device.kind) and (not request.memory or (device.memory_total or 0) >= request.memory)
 
-def _wrong(request: Request, devices: Sequence[Device]) -> str | None:
-    "Why a request can never be met here, or None."
-    kinds, count, memory = sorted({d.kind for d in devices}), request.count, request.memory
+def _malformed(request: Request) -> str | None:
+    "What is wrong with a request, wherever it is made; None if nothing."
+    count, memory, priority = request.count, request.memory, request.priority
     if isinstance(count, bool) or not isinstance(count, int): return f"The number of devices has to be a whole number, not {count!r}."
     if count < 1: return f"The number of devices has to be at least 1, not {count}."
-    if request.kind is not None and request.kind not in kinds: return f"There is no device of kind {request.kind!r}."
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, float)) or memory < 0):
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, float)) or not 0 <= memory < math.inf):
         return f"memory is a number of bytes, not {memory!r}."
-    if count > sum(_could_use(d, request) for d in devices): return f"{request} cannot be had."
-    return None
+    if isinstance(priority, bool) or not isinstance(priority, int): return f"priority is a whole number, not {priority!r}."
+    texts = (request.kind or "", request.name, request.label)
+    return None if all(isinstance(text, str) for text in texts) else f"kind, name and label are texts, not {texts!r}."
 
 def check_possible(request: Request, inventory: Sequence[Device]) -> None:
     "Raise at once if a request can never be met here."
-    if problem := _wrong(request, inventory): raise DeviceError(f"{problem} This host has {inventory_text(inventory)}.")
+    problem = _malformed(request)
+    if not problem and request.kind not in (None, *(d.kind for d in inventory)): problem = f"There is no device of kind {request.kind!r}."
+    if not problem and request.count > sum(_could_use(d, request) for d in inventory): problem = f"{request} cannot be had."
+    if problem: raise DeviceError(f"{problem} This host has {inventory_text(inventory)}.")
 
 # %% ../../nbs/resources/12_queue.ipynb #c012
 def in_order(tickets: Sequence[Ticket]) -> list[Ticket]:
@@ -116,7 +119,8 @@ def survey(devices: Sequence[Device],
     found = Survey([], [], [], {})
     for d in devices:
         if holder := holder_of(d.id): found.held.append((d, holder))
-        elif foreign := foreign_processes(d, ours): found.foreign.append((d, ", ".join(f"{p.name} ({p.user}, pid {p.pid})" for p in foreign[:3])))
+        elif others := foreign_processes(d, ours):
+            found.foreign.append((d, ", ".join(f"{p.name} ({p.user}, pid {p.pid})" for p in others[:3])))
         else:
             found.free.append(d)
             if d.processes is None: found.notes[d.id] = f"{d.label}: whether others compute on it cannot be known here."
@@ -124,14 +128,13 @@ def survey(devices: Sequence[Device],
     return found
 
 # %% ../../nbs/resources/12_queue.ipynb #c023
-def _parsed(fd: int) -> Ticket | None:
-    "The ticket in an open file; None if it cannot be read or its waiter is gone."
-    found = unpack_description(fd) or {}
-    try:
-        ticket = Ticket(str(found["id"]), Request(**found["request"]), float(found["since"]), "", os.fstat(fd).st_uid, int(found["process"]["pid"]))
-        if not isinstance(ticket.request.count, int) or ticket.request.count < 1 or not isinstance(ticket.request.priority, int): return None
-        return replace(ticket, user=user_name(ticket.uid)) if may_live(ProcessId.from_dict(found["process"])) else None
+def _parsed(fd: int, id: str) -> Ticket | None:
+    "The ticket in an open file; None if it makes no sense or its waiter is gone."
+    found, uid = unpack_description(fd) or {}, os.fstat(fd).st_uid
+    try: request, since, waiter = Request(**found["request"]), float(found["since"]), ProcessId.from_dict(found["process"])
     except (KeyError, TypeError, ValueError): return None
+    if _malformed(request) or not math.isfinite(since) or not may_live(waiter): return None
+    return Ticket(id, request, since, user_name(uid), uid, waiter.pid)
 
 # %% ../../nbs/resources/12_queue.ipynb #c025
 def _read_ticket(path: Path, sweep: bool) -> Ticket | None:
@@ -142,7 +145,7 @@ def _read_ticket(path: Path, sweep: bool) -> Ticket | None:
         locked = is_locked(fd)
         if sweep and not locked:
             with suppress(OSError): os.unlink(path)  # in a sticky folder only the owner may
-        return _parsed(fd) if locked else None
+        return _parsed(fd, path.name.rpartition(".")[2]) if locked else None
     finally: os.close(fd)
 
 def waiting(sweep: bool = False,  # also remove void tickets; only under the ledger lock
@@ -192,9 +195,9 @@ class WaitState:
         lines = [f"waiting for {self.request}: {self.free} of {self.total} free" + "".join(f"; ahead: {t}" for t in self.ahead[:3])
                  + (f" and {len(self.ahead) - 3} more" if len(self.ahead) > 3 else "")]
         taken = [f"{d.label} {_by(h)}" for d, h in self.holders if h]
-        if more := len(taken) - 8: taken[8:] = [f"and {more} more"] if more > 0 else []
-        lines.append("; ".join(([f"held: {', '.join(taken)}"] if taken else []) + self.foreign + ([self.undecided] if self.undecided else [])))
-        return "\n".join(line for line in lines if line)
+        if len(taken) > 8: taken[8:] = [f"and {len(taken) - 8} more"]
+        reasons = [f"held: {', '.join(taken)}" if taken else "", *self.foreign, self.undecided]
+        return "\n".join([*lines, "; ".join(r for r in reasons if r)]).strip()
 
 def _by(h: Holder) -> str:
     "Who holds a device, in a few words."
@@ -214,13 +217,11 @@ class Waiter:
         self.request, self.holder = replace(request, kind=request.kind or devices[0].kind), holder
         self.since, self.notes = time.time(), list[str]()  # notes: what to know about the devices that were granted
         self.id = f"{time.time_ns()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.path = lease_directory()/f"{PREFIX}.ticket.{self.id}"
         self._fd, self._pid = -1, os.getpid()
 
     def __enter__(self) -> "Waiter": return self
     def __exit__(self, *_: object) -> None: self.close()
-
-    @property
-    def path(self) -> Path: return lease_directory()/f"{PREFIX}.ticket.{self.id}"
 
     def close(self) -> None:
         "Leave the line; leases that were granted stay."
@@ -241,25 +242,33 @@ class Waiter:
         with _ledger(self.holder, ledger_wait) as ledger:
             if ledger: _keep_ticket(self)
             found, line = survey(devices, ours), waiting(sweep=ledger is not None)
-            devices_granted = grant(found.free, line).get(self.id, ()) if ledger else ()
-            leases = _take(devices_granted, self.holder)
+            granted = grant(found.free, line).get(self.id, ()) if ledger else ()
+            leases = _take(granted, self.holder)
             if leases: self.close()
-        self.notes = [found.notes[d.id] for d in devices_granted if d.id in found.notes]
-        return leases or _still_waiting(self, devices, found, line, own_idle, "" if ledger else _undecided(ledger_wait))
+        self.notes = [found.notes[d.id] for d in granted if d.id in found.notes]
+        if not leases: _refuse_own(self.request, devices, found, own_idle)
+        return leases or _still_waiting(self, devices, found, line, "" if ledger else _undecided(ledger_wait))
 
 # %% ../../nbs/resources/12_queue.ipynb #c039
 def _keep_ticket(waiter: Waiter) -> None:
     "See to it that the waiter's ticket is in its place, locked."
-    path = waiter.path
-    if waiter._fd >= 0:
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(waiter._fd), os.lstat(path)): return
-        os.close(waiter._fd)  # somebody removed it
-    waiter._fd = fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    os.fchmod(fd, 0o644)
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    content = {"id": waiter.id, "request": asdict(waiter.request), "since": waiter.since, "process": ProcessId.me().to_dict()}
-    os.pwrite(fd, pack_description(content), 0)
+    try:
+        if not _in_place(waiter): _write_ticket(waiter)
+        fcntl.flock(waiter._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # changes nothing if it is locked already
+    except BlockingIOError: return  # somebody looks at it this very moment: the next step locks it
+    except OSError as e: raise DeviceError(f"The ticket {waiter.path} cannot be written: {e.strerror}.") from None
+
+def _in_place(waiter: Waiter) -> bool:
+    try: return waiter._fd >= 0 and os.path.samestat(os.fstat(waiter._fd), os.lstat(waiter.path))
+    except FileNotFoundError: return False
+
+def _write_ticket(waiter: Waiter) -> None:
+    if waiter._fd >= 0: os.close(waiter._fd)  # somebody removed it
+    waiter._fd = -1
+    waiter._fd = os.open(waiter.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    os.fchmod(waiter._fd, 0o644)
+    content = {"request": asdict(waiter.request), "since": waiter.since, "process": ProcessId.me().to_dict()}
+    os.pwrite(waiter._fd, pack_description(content), 0)
 
 # %% ../../nbs/resources/12_queue.ipynb #c041
 def _take(devices: Sequence[Device], holder: Holder) -> list[Lease]:
@@ -280,12 +289,15 @@ def _undecided(wait: float) -> str:
     holder = holder_of("ledger")
     return f"{holder.user} (pid {holder.process.pid}) has been deciding for over {wait:.0f} s; is that process stopped?" if holder else ""
 
-def _still_waiting(waiter: Waiter, devices: Sequence[Device], found: Survey, line: list[Ticket], own_idle: Collection[str], undecided: str) -> WaitState:
-    "Why there is nothing yet; DeviceError if it is the caller's own doing."
-    if waits_on_itself(waiter.request, devices, {d.id for d in found.free}, own_idle):
-        names = sorted({h.allocation for d, h in found.held if d.id in own_idle})
-        raise DeviceError(f"{waiter.request} can only be had with those of your own idle {', '.join(map(repr, names))}: "
-                          f"use attach({names[0] if names else ''!r}) to go on with it, or release() it first.")
+def _refuse_own(request: Request, devices: Sequence[Device], found: Survey, own_idle: Collection[str]) -> None:
+    "DeviceError if the caller stands in his own way."
+    if not waits_on_itself(request, devices, {d.id for d in found.free}, own_idle): return
+    names = sorted({h.allocation for d, h in found.held if d.id in own_idle}) or ["?"]
+    raise DeviceError(f"{request} cannot be had while your own idle allocation{'s' * (len(names) > 1)} {', '.join(map(repr, names))} "
+                      f"hold{'s' * (len(names) == 1)} what is missing. attach({names[0]!r}) goes on with it; its release() gives it back.")
+
+def _still_waiting(waiter: Waiter, devices: Sequence[Device], found: Survey, line: list[Ticket], undecided: str) -> WaitState:
+    "Why there is nothing yet."
     mine = next((i for i, t in enumerate(line) if t.id == waiter.id), len(line))
     holders: list[tuple[Device, Holder | None]] = [*found.held, *((d, None) for d, _ in found.foreign)]
     foreign = [f"{d.label} is busy, not ours: {who}" for d, who in found.foreign]

@@ -32,7 +32,8 @@ def torchrun_environment(rank: int,  # global rank
                          ) -> dict[str, str]:
     "The part of torchrun's environment that stays the same while a rank lives."
     values = dict(RANK=rank, LOCAL_RANK=local_rank, WORLD_SIZE=world_size, LOCAL_WORLD_SIZE=local_world_size, GROUP_RANK=node, GROUP_WORLD_SIZE=nodes,
-                  ROLE_RANK=rank, ROLE_WORLD_SIZE=world_size, ROLE_NAME="default", TORCHELASTIC_USE_AGENT_STORE=True, TORCH_NCCL_ASYNC_ERROR_HANDLING=1)
+                  ROLE_RANK=rank, ROLE_WORLD_SIZE=world_size, ROLE_NAME="default", TORCHELASTIC_USE_AGENT_STORE=True, TORCH_NCCL_ASYNC_ERROR_HANDLING=1,
+                  TORCHELASTIC_SIGNALS_TO_HANDLE="SIGTERM,SIGINT,SIGHUP,SIGQUIT")
     return {k: str(v) for k, v in values.items()}
 
 # %% ../../nbs/workers/33_agent.ipynb #c005

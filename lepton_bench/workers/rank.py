@@ -250,7 +250,7 @@ class Worker:
         self.rank, self.world_size, self.env = message["rank"], message["world_size"], message["env"]
         self.ring_points = message["ring_points"]
         set_environment({**os.environ, **self.env})
-        set_threads(message["threads"])
+        self.env["OMP_NUM_THREADS"] = str(set_threads(message["threads"]))
         if message["cuda"]:
             import torch
             torch.cuda.set_device(message["local_rank"])
@@ -268,7 +268,8 @@ class Worker:
         global _run
         directory = Path(message["directory"])
         redirect(1, log_path(directory, self.rank)); os.dup2(1, 2)
-        set_environment({**message["env"], **self.env, **message["run_env"]})
+        error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
+        set_environment({**message["env"], **self.env, **message["run_env"], **error_file})
         sys.path[:] = message["sys_path"]
         try: os.chdir(message["cwd"])
         except OSError as e: warnings.warn(f"the folder {message['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
@@ -281,7 +282,7 @@ class Worker:
         "Report the end of a run."
         global _run
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if header["status"] == "failed": print(header["error"]["traceback"], file=sys.stderr)
+        if header["status"] == "failed" and header["error"]["type"] != "SystemExit": print(header["error"]["traceback"], file=sys.stderr)
         sys.stdout.flush(); sys.stderr.flush()
         set_ring(None)
         _run = None
@@ -330,11 +331,13 @@ def join_group(message: dict, rank: int, world_size: int) -> Any:
     return dist.group.WORLD
 
 # %% ../../nbs/workers/32_rank.ipynb #c033
-def set_threads(count: int) -> None:
-    "Use as many threads as the devices' share of the cores, unless the person's environment says otherwise."
-    count = int(os.environ.get("OMP_NUM_THREADS") or count)
+def set_threads(count: int  # this device's share of the cores
+                ) -> int:  # what was set
+    "Use so many threads, unless the person's environment says otherwise."
+    try: count = max(1, int(os.environ["OMP_NUM_THREADS"]))
+    except (KeyError, ValueError): pass
     if "torch" in sys.modules: sys.modules["torch"].set_num_threads(count)
-    os.environ["OMP_NUM_THREADS"] = str(count)
+    return count
 
 # %% ../../nbs/workers/32_rank.ipynb #c034
 def tidy() -> None:
