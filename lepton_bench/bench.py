@@ -7,12 +7,10 @@ __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'new_name', 'check_na
            'AllocationTable', 'allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
-import html
 import os
 import random
 import re
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from .resources.leases import holder_of
 from .resources.queue import Request, check_possible
 from .run import Run, ask, connect, explain
 from .runs.store import new_run_id, runs_directory
+from .tables import Table
 from .workers.allocations import Spec, allocations_directory, list_allocations, read_allocation
 
 # %% ../nbs/50_bench.ipynb #c004
@@ -52,7 +51,9 @@ class Options:
 def _options(base: Options, changes: dict[str, Any]) -> Options:
     from dataclasses import asdict, replace
     unknown = changes.keys() - asdict(base).keys()
-    if unknown: raise LaunchError(f"there is no option {', '.join(sorted(unknown))}. The options are: " + ", ".join(f"{k}={v!r}" for k, v in asdict(base).items()))
+    if unknown:
+        known = ", ".join(f"{k}={v!r}" for k, v in asdict(base).items())
+        raise LaunchError(f"there is no option {', '.join(sorted(unknown))}. The options are: {known}")
     return replace(base, **changes)
 
 # %% ../nbs/50_bench.ipynb #c011
@@ -62,6 +63,7 @@ class Allocation:
                  ):
         self.name, self.count, self.device_ids = found["name"], found["count"], found["devices"]
         self.kind, self.supervisor = found["device_kind"], ProcessId.from_dict(found["supervisor"])
+        self.runs = runs_directory()
         self.client = connect(self.name)
 
     @property
@@ -116,7 +118,7 @@ def __exit__(self: Allocation, kind: Any, *_: Any) -> None:
     try:
         if kind is None and self.alive:
             info = self.info
-            for run in (*([info["run"]] if info["run"] else []), *info["queue"]): Run(runs_directory()/run).wait()
+            for run in (*([info["run"]] if info["run"] else []), *info["queue"]): Run(self.runs/run).wait()
     finally: self.release()
 
 # %% ../nbs/50_bench.ipynb #c015
@@ -135,7 +137,7 @@ class Launcher:
         payload, said = pack(found, args, kwargs) if kind == "function" else (b"", [])
         for text in said: warnings.warn(text, stacklevel=3)
         arguments, parameters = describe_arguments(args, kwargs)
-        header = {"kind": kind, "target": None, "args": [], "sources": {}}
+        header: dict[str, Any] = {"kind": kind, "target": None, "args": [], "sources": {}}
         if kind == "function": header |= {"sources": cell_sources(found)}
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
         name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
@@ -143,11 +145,12 @@ class Launcher:
 
     def _send(self, header: dict, payload: bytes) -> Run:
         from dataclasses import asdict
-        run = Run(runs_directory()/new_run_id())
+        run = Run(self.allocation.runs/new_run_id())
         answer = ask(self.allocation.client, "launch", payload, run=run.id, options=asdict(self.chosen), env=dict(os.environ), cwd=os.getcwd(),
                      sys_path=[os.path.abspath(p) for p in sys.path], **header)
         if answer["ahead"]: print(f"run {run.id} waits behind {', '.join(answer['ahead'])}")
-        if self.chosen.output and (in_notebook() or sys.stdout.isatty()): run.output = follow_in_background(run.directory, self.allocation.count, lambda: _last_words(run), new_output())
+        if self.chosen.output and (in_notebook() or sys.stdout.isatty()):
+            run.output = follow_in_background(run.directory, self.allocation.count, lambda: _last_words(run), new_output())
         return run
 
 # %% ../nbs/50_bench.ipynb #c016
@@ -165,8 +168,10 @@ def _last_words(run: Run) -> str | None:
     return f"run {r.id} ({r.name}) is done{took}" if r.status == "done" else explain(r)
 
 # %% ../nbs/50_bench.ipynb #c018
-_ADJECTIVES = "amber brave brisk calm clever eager fresh gentle happy jolly keen kind lively lucky merry mild neat nimble proud quick quiet rapid sharp shy silent sleek smart snowy solid steady sunny swift tidy warm wise witty".split()
-_ANIMALS = "badger beaver bison crane deer dove eagle falcon ferret finch fox gecko hare hawk heron ibex jay koala lark lemur lion lynx marten mole moose newt otter owl panda puffin raven robin seal stork swan tiger toad trout wolf wren".split()
+_ADJECTIVES = """amber brave brisk calm clever eager fresh gentle happy jolly keen kind lively lucky merry mild neat nimble proud quick quiet
+rapid sharp shy silent sleek smart snowy solid steady sunny swift tidy warm wise witty""".split()
+_ANIMALS = """badger beaver bison crane deer dove eagle falcon ferret finch fox gecko hare hawk heron ibex jay koala lark lemur lion lynx marten
+mole moose newt otter owl panda puffin raven robin seal stork swan tiger toad trout wolf wren""".split()
 
 def new_name(taken: set[str]) -> str:
     "A name that is not taken."
@@ -177,7 +182,8 @@ def new_name(taken: set[str]) -> str:
 
 # %% ../nbs/50_bench.ipynb #c020
 def check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name): raise AllocationError(f"{name!r} is not a name: up to 40 letters, digits, dots, dashes and underscores")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
+        raise AllocationError(f"{name!r} is not a name: up to 40 letters, digits, dots, dashes and underscores")
     return name
 
 def parse_memory(memory: int | str | None  # bytes, or text such as "20GB"
@@ -229,11 +235,12 @@ def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callabl
         elif news["state"] == "error": raise getattr(errors, news["type"], BenchError)(news["text"])
         else:
             waiting.done(f"allocation {name} is yours")
+            for note in news["notes"]: print(note)
             return news["allocation"]
 
 # %% ../nbs/50_bench.ipynb #c027
-def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None, priority: int = 0,
-         warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
+def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None,
+         priority: int = 0, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
     "A checked request: what can never be granted is refused here, at once."
     size = parse_memory(memory)
     chosen = check_name(name) if name is not None else new_name({a["name"] for a in list_allocations()})
@@ -276,22 +283,13 @@ def submit(engine: Any, spec: Spec) -> dict:  # the allocation's file
     finally: handle.notify.close()
 
 # %% ../nbs/50_bench.ipynb #c031
-class AllocationTable(list):
+class AllocationTable(Table):
     "Living allocations."
-    _head = ("name", "state", "devices", "notebook", "run", "since")
-    def rows(self) -> list[tuple[str, ...]]:
-        return [(a["name"], a["state"], ", ".join(a["devices"]) or f"waits for {a['count']}", a["label"], a.get("run") or "", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(a["created"]))) for a in self]
-
-    def __repr__(self) -> str:
-        if not self: return "no allocations: lb.allocate(2) takes two devices"
-        rows = [self._head, *self.rows()]
-        widths = [max(len(r[i]) for r in rows) for i in range(len(self._head))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows)
-
-    def _repr_html_(self) -> str:
-        if not self: return html.escape(repr(self))
-        body = "".join("<tr>" + "".join(f"<td style='text-align:left'>{html.escape(c)}</td>" for c in r) + "</tr>" for r in self.rows())
-        return f"<table><thead><tr>{''.join(f'<th>{h}</th>' for h in self._head)}</tr></thead><tbody>{body}</tbody></table>"
+    columns = ("name", "state", "devices", "notebook", "run", "since")
+    empty = "no allocations: lb.allocate(2) takes two devices"
+    def row(self, item: dict) -> tuple[str, ...]:
+        held = ", ".join(item["devices"]) or f"waits for {item['count']}"
+        return item["name"], item["state"], held, item["label"], item["run"] or "", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["created"]))
 
     def to_dicts(self) -> list[dict]: return list(self)
 

@@ -9,18 +9,18 @@ __all__ = ['app', 'Json', 'devices', 'allocations', 'runs', 'logs', 'plot', 'lau
 # %% ../nbs/65_cli.ipynb #c002
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from .errors import BenchError
 
 # %% ../nbs/65_cli.ipynb #c003
-app = typer.Typer(help="The workbench for people who train models: devices, allocations, runs.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help="The workbench for people who train models: devices, allocations, runs.", no_args_is_help=True, add_completion=False,
+                  pretty_exceptions_enable=False)
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -52,22 +52,24 @@ def runs(limit: Annotated[int, typer.Option("-n", "--limit", help="The newest so
 # %% ../nbs/65_cli.ipynb #c009
 @app.command()
 def logs(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.")],
-         rank: Annotated[Optional[int], typer.Option("-r", "--rank", help="One rank; otherwise all, equal lines folded.")] = None,
+         rank: Annotated[int | None, typer.Option("-r", "--rank", help="One rank; otherwise all, equal lines folded.")] = None,
          follow: Annotated[bool, typer.Option("-f", "--follow", help="Until the run ends.")] = False) -> None:
     "What ranks have printed."
     from lepton_bench.output import TerminalOutput
     from lepton_bench.output import follow as follow_run
     from lepton_bench.run import get_run
     found = get_run(run)
-    if follow: follow_run(found.directory, found.record.world_size, lambda: None if found.status in ("waiting", "running") else f"run {found.id}: {found.status}", TerminalOutput())
+    def ended() -> str | None: return None if found.status in ("waiting", "running") else f"run {found.id}: {found.status}"
+    if follow: follow_run(found.directory, found.record.world_size, ended, TerminalOutput())
     else: print(found.logs(rank))
 
 # %% ../nbs/65_cli.ipynb #c010
 @app.command()
 def plot(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.")],
-         names: Annotated[Optional[list[str]], typer.Argument(help="Metrics; none: all.")] = None,
+         names: Annotated[list[str] | None, typer.Argument(help="Metrics; none: all.")] = None,
          output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")] = Path("run.png"),
-         smooth: Annotated[float, typer.Option(help="0 to 1: how much to smooth.")] = 0., log: Annotated[bool, typer.Option(help="Logarithmic axis.")] = False) -> None:
+         smooth: Annotated[float, typer.Option(help="0 to 1: how much to smooth.")] = 0.,
+         log: Annotated[bool, typer.Option(help="Logarithmic axis.")] = False) -> None:
     "The metrics of a run as a PNG."
     from lepton_bench.run import get_run
     from lepton_bench.runs.plots import save_png
@@ -80,11 +82,11 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_int
 @app.command(context_settings=_PASS_ON)
 def launch(context: typer.Context,
            count: Annotated[int, typer.Option("-n", "--count", help="Devices, and ranks.")] = 1,
-           module: Annotated[Optional[str], typer.Option("-m", "--module", help="A module instead of a script.")] = None,
-           kind: Annotated[Optional[str], typer.Option(help="cuda, cpu or simulated.")] = None,
-           memory: Annotated[Optional[str], typer.Option(help="Free memory a device must have, such as 20GB.")] = None,
-           name: Annotated[Optional[str], typer.Option(help="Name of the allocation.")] = None,
-           timeout: Annotated[Optional[float], typer.Option(help="Seconds to wait for devices.")] = None,
+           module: Annotated[str | None, typer.Option("-m", "--module", help="A module instead of a script.")] = None,
+           kind: Annotated[str | None, typer.Option(help="cuda, cpu or simulated.")] = None,
+           memory: Annotated[str | None, typer.Option(help="Free memory a device must have, such as 20GB.")] = None,
+           name: Annotated[str | None, typer.Option(help="Name of the allocation.")] = None,
+           timeout: Annotated[float | None, typer.Option(help="Seconds to wait for devices.")] = None,
            priority: int = 0,
            max_restarts: Annotated[int, typer.Option(help="How often a failed run is tried again.")] = 0,
            detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False) -> None:
@@ -114,7 +116,8 @@ def _stream(run: Any) -> int:  # the code to exit with
     interrupts = 0
     while True:
         try:
-            follow_run(run.directory, run.record.world_size, lambda: None if run.status in ("waiting", "running") else "", TerminalOutput()) if not interrupts else run.wait()
+            if interrupts: run.wait()
+            else: follow_run(run.directory, run.record.world_size, lambda: None if run.status in ("waiting", "running") else "", TerminalOutput())
             break
         except KeyboardInterrupt:
             interrupts += 1
@@ -133,7 +136,8 @@ def _exit_code(run: Any, interrupted: bool) -> int:
 
 # %% ../nbs/65_cli.ipynb #c015
 @app.command()
-def stop(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.")], kill: Annotated[bool, typer.Option("--kill", help="At once.")] = False) -> None:
+def stop(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.")],
+         kill: Annotated[bool, typer.Option("--kill", help="At once.")] = False) -> None:
     "Stop a run."
     from lepton_bench.run import get_run
     found = get_run(run)
@@ -141,7 +145,8 @@ def stop(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.
 
 # %% ../nbs/65_cli.ipynb #c016
 @app.command()
-def release(name: Annotated[Optional[str], typer.Argument(help="The allocation.")] = None, everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False) -> None:
+def release(name: Annotated[str | None, typer.Argument(help="The allocation.")] = None,
+            everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False) -> None:
     "Give an allocation's devices back."
     from lepton_bench.bench import allocations as found
     from lepton_bench.run import ask, connect
@@ -167,9 +172,12 @@ def lab(context: typer.Context) -> None:
 def survival() -> tuple[bool, str]:  # whether runs outlive the Jupyter server here, and why
     "Whether what we start outlives the Jupyter server."
     cgroup = Path("/proc/self/cgroup").read_text() if Path("/proc/self/cgroup").exists() else ""
-    if os.environ.get("KUBERNETES_SERVICE_HOST") or "kubepods" in cgroup: return False, "this is a Kubernetes pod: when the server's pod ends, everything in it is killed"
-    if Path("/.dockerenv").exists() or "docker" in cgroup or "containerd" in cgroup: return False, "this is a container: runs outlive kernels and the Jupyter server, but not the container"
-    if os.environ.get("JUPYTERHUB_API_TOKEN") and ".service" in cgroup: return False, "JupyterHub under systemd: when the hub stops this server, systemd kills everything in its cgroup (KillMode=control-group)"
+    if os.environ.get("KUBERNETES_SERVICE_HOST") or "kubepods" in cgroup:
+        return False, "this is a Kubernetes pod: when the server's pod ends, everything in it is killed"
+    if Path("/.dockerenv").exists() or "docker" in cgroup or "containerd" in cgroup:
+        return False, "this is a container: runs outlive kernels and the Jupyter server, but not the container"
+    if os.environ.get("JUPYTERHUB_API_TOKEN") and ".service" in cgroup:
+        return False, "JupyterHub under systemd: when the hub stops this server, systemd kills all that is in its cgroup (KillMode=control-group)"
     return True, "nothing was found that would kill runs together with the Jupyter server"
 
 # %% ../nbs/65_cli.ipynb #c022
@@ -184,6 +192,11 @@ def _versions() -> str:
     names = ("torch", "jupyterlab", "ipykernel", "pyzmq", "pyarrow", "papermill")
     return f"python {sys.version.split()[0]}, " + ", ".join(f"{n} {version(n)}" for n in names)
 
+def _forkserver_runs() -> str:
+    from lepton_bench.workers.forkserver import connect_forkserver, forkserver_path
+    connect_forkserver().close()
+    return f"runs, {forkserver_path().name}"
+
 def _survives() -> str:
     ok, why = survival()
     if not ok: raise BenchError(why)
@@ -193,9 +206,8 @@ def _survives() -> str:
 def checks() -> list[dict]:
     "Everything that doctor looks at."
     from lepton_bench.resources.devices import inventory
-    from lepton_bench.resources.leases import lease_directory, try_lease
+    from lepton_bench.resources.leases import lease_directory
     from lepton_bench.settings import load_settings
-    from lepton_bench.workers.forkserver import connect_forkserver
     def leases() -> str:
         folder = lease_directory()
         if not os.access(folder, os.W_OK): raise BenchError(f"{folder} is not writable")
@@ -204,8 +216,9 @@ def checks() -> list[dict]:
         folder = load_settings()[0].home
         folder.mkdir(parents=True, exist_ok=True)
         return f"{folder}, {os.statvfs(folder).f_bavail*os.statvfs(folder).f_frsize/1e9:.0f} GB free"
-    return [_try("versions", _versions), _try("devices", lambda: ", ".join(f"{d.id} ({d.name})" for d in inventory())), _try("leases", leases), _try("home", home),
-            _try("forkserver", lambda: connect_forkserver().close() or "runs"), _try("runs survive", _survives)]
+    def found() -> str: return ", ".join(f"{d.id} ({d.name})" for d in inventory())
+    return [_try(*check) for check in (("versions", _versions), ("devices", found), ("leases", leases), ("home", home), ("forkserver", _forkserver_runs),
+                                       ("runs survive", _survives))]
 
 # %% ../nbs/65_cli.ipynb #c024
 @app.command()

@@ -7,10 +7,8 @@ __all__ = ['references', 'cell_sources', 'pack', 'classify', 'describe_arguments
 
 # %% ../nbs/44_packing.ipynb #c002
 import importlib.util
-import json
 import linecache
 import os
-import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,7 +68,8 @@ def _size(value: Any) -> int | Exception:
 # %% ../nbs/44_packing.ipynb #c013
 def _culprits(function: Callable, args: tuple, kwargs: dict) -> str:
     "Which of the things that travel cannot be pickled, in words."
-    parts = {**{f"variable {n!r}": v for n, v in references(function).items()}, **{f"argument {i}": v for i, v in enumerate(args)}, **{f"argument {n!r}": v for n, v in kwargs.items()}}
+    parts = {f"variable {n!r}": v for n, v in references(function).items()}
+    parts |= {f"argument {n!r}": v for n, v in {**dict(enumerate(args)), **kwargs}.items()}
     found = [f"{name}, a {type(v).__name__} ({e})" for name, v in parts.items() if isinstance(e := _size(v), Exception)]
     return "; ".join(found) or "the function itself"
 
@@ -87,7 +86,8 @@ def pack(function: Callable, args: tuple = (), kwargs: dict | None = None) -> tu
                           f"Create it inside the function, or pass what it is made from. ({type(e).__name__}: {e})") from None
     if len(data) < _LARGE: return data, []
     large = [f"{n} ({s/1e6:.0f} MB)" for n, v in references(function).items() if isinstance(s := _size(v), int) and s >= _LARGE]
-    return data, [f"{len(data)/1e6:.0f} MB travel with this launch, once for all ranks: {', '.join(large) or 'its arguments'}. Loading them inside the function from a file is faster."]
+    return data, [f"{len(data)/1e6:.0f} MB travel with this launch, once for all ranks: {', '.join(large) or 'its arguments'}. "
+                  "Loading them inside the function from a file is faster."]
 
 # %% ../nbs/44_packing.ipynb #c017
 def classify(target: Any,  # function, path of a script, name of a module, module
@@ -95,7 +95,8 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
     "What kind of thing is to be launched."
     if isinstance(target, types.ModuleType): return "module", target.__name__
     if callable(target): return "function", target
-    if not isinstance(target, (str, os.PathLike)): raise LaunchError(f"a {type(target).__name__} cannot be launched: pass a function, the path of a script, or a module's name")
+    if not isinstance(target, (str, os.PathLike)):
+        raise LaunchError(f"a {type(target).__name__} cannot be launched: pass a function, the path of a script, or a module's name")
     text = os.fspath(target)
     if Path(text).is_file(): return "script", os.path.abspath(text)
     if text.endswith((".py", ".ipynb")) or "/" in text: raise LaunchError(f"there is no script {text!r}, seen from {os.getcwd()}")

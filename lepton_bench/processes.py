@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import stat
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache

@@ -12,6 +12,7 @@ import pickle
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from fastcore.basics import patch
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
 from .output import read_logs
 from .processes import ProcessId
-from .runs.store import RunRecord, find_run, list_runs, read_run, result_path
+from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
+from .tables import Table
 from .workers.channel import Client
 from .workers.allocations import allocations_directory, read_allocation
 
@@ -44,7 +46,9 @@ def ask(client: Client, op: str, payload: bytes = b"", timeout: float | None = 3
 # %% ../nbs/46_run.ipynb #c008
 def explain(record: RunRecord) -> str:
     "What went wrong, where, and what to do."
-    if record.status == "lost": return f"run {record.id} was lost: its supervisor ended without a word (killed, or the host went down). What it stored is there: run.metrics(), run.logs()."
+    if record.status == "lost":
+        return (f"run {record.id} was lost: its supervisor ended without a word (killed, or the host went down). "
+                "What it stored is there: run.metrics(), run.logs().")
     if not record.error: return f"run {record.id} is {record.status}: {record.reason or 'no reason known'}"
     error = record.error
     trace, log = error["traceback"].rstrip(), [x for x in error["log"] if x.strip() and x not in error["traceback"]]
@@ -132,7 +136,8 @@ def result(self: Run,
 # %% ../nbs/46_run.ipynb #c019
 def _load_result(directory: Path, rank: int, record: RunRecord) -> Any:
     "One rank's return value."
-    if why := (record.extra.get("unsent") or {}).get(str(rank)): raise RunError(f"run {record.id} is done, but rank {rank}'s result did not travel: {why}", rank=rank)
+    if why := (record.extra.get("unsent") or {}).get(str(rank)):
+        raise RunError(f"run {record.id} is done, but rank {rank}'s result did not travel: {why}", rank=rank)
     path = result_path(directory, rank)
     if not path.exists(): return None
     try: return pickle.loads(path.read_bytes())
@@ -162,7 +167,7 @@ def plot(self: Run,
     "The metrics as a figure."
     from lepton_bench.runs.plots import plot_metrics
     r = self.record
-    return plot_metrics(self.metrics(), names, **{"title": f"{r.name}  {self.id}", "restarts": r.restarts, **options})
+    return plot_metrics(self.metrics(), names, **{"title": f"{r.name}  {self.id}", **options})
 
 # %% ../nbs/46_run.ipynb #c023
 @patch
@@ -185,7 +190,8 @@ def stacks(self: Run,
     files = [Path(p) for p in ask(self._client(), "stacks")["files"]]
     end = time.monotonic() + timeout
     while time.monotonic() < end and not all(p.exists() and p.stat().st_size for p in files): time.sleep(.01)
-    return LogText("\n".join(f"rank {p.stem.rpartition('-')[2]}\n{_their_frames(p.read_text()) or '  no answer: is it stuck in the kernel?'}" for p in files if p.exists()))
+    found = {p.stem.rpartition("-")[2]: _their_frames(p.read_text()) for p in files if p.exists()}
+    return LogText("\n".join(f"rank {rank}\n{text or '  no answer: is it stuck in the kernel?'}" for rank, text in found.items()))
 
 def _their_frames(text: str) -> str:
     "Stacks without the frames of ours that every rank stands on."
@@ -193,39 +199,27 @@ def _their_frames(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if ours not in line and "<frozen runpy>" not in line)
 
 # %% ../nbs/46_run.ipynb #c025
-class RunTable(list):
+class RunTable(Table):
     "Runs, newest first."
-    def rows(self, limit: int = 40) -> list[tuple[str, ...]]:
-        def age(t: float | None) -> str: return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(t)) if t else ""
-        return [(r.id, r.name, r.status, age(r.created), r.allocation or "", r.arguments[:60], (r.reason or "")[:80]) for r in self.records[:limit]]
+    columns = ("id", "name", "status", "created", "allocation", "arguments", "reason")
+    empty = "no runs yet: alloc.launch(function) makes one"
 
-    records: list[RunRecord] = []
-    _head = ("id", "name", "status", "created", "allocation", "arguments", "reason")
+    def __init__(self, records: list[RunRecord]):
+        super().__init__(Run(runs_directory()/r.id) for r in records)
+        self.records = {r.id: r for r in records}  # as they were when they were listed
 
-    def __repr__(self) -> str:
-        rows = [self._head, *self.rows()]
-        widths = [max(len(r[i]) for r in rows) for i in range(len(self._head))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows]
-        return "\n".join([*lines, *([f"... {len(self) - 40} more"] if len(self) > 40 else [])]) if self else "no runs yet: alloc.launch(function) makes one"
+    def row(self, item: Run) -> tuple[str, ...]:
+        r = self.records[item.id]
+        created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(r.created))
+        return r.id, r.name, r.status, created, r.allocation or "", r.arguments[:60], (r.reason or "")[:80]
 
-    def _repr_html_(self) -> str:
-        if not self: return html.escape(repr(self))
-        body = "".join("<tr>" + "".join(f"<td style='text-align:left'>{html.escape(c)}</td>" for c in r) + "</tr>" for r in self.rows())
-        return f"<table><thead><tr>{''.join(f'<th>{h}</th>' for h in self._head)}</tr></thead><tbody>{body}</tbody></table>" + (f"{len(self) - 40} more" if len(self) > 40 else "")
-
-    def to_dicts(self) -> list[dict]:
-        from dataclasses import asdict
-        return [asdict(r) for r in self.records]
+    def to_dicts(self) -> list[dict]: return [asdict(r) for r in self.records.values()]
 
 # %% ../nbs/46_run.ipynb #c026
 def runs(limit: int | None = None,  # the newest so many; None: all
          ) -> RunTable:
     "The runs of this home, newest first."
-    from lepton_bench.runs.store import runs_directory
-    records = list_runs(limit)
-    table = RunTable(Run(runs_directory()/r.id) for r in records)
-    table.records = records
-    return table
+    return RunTable(list_runs(limit))
 
 # %% ../nbs/46_run.ipynb #c027
 def get_run(text: str,  # id, beginning of one, or name

@@ -8,7 +8,7 @@ __all__ = ['Settings', 'load_settings', 'settings']
 # %% ../nbs/00_settings.ipynb #c002
 import configparser
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def load_settings(start: Path | None = None,  # where to begin walking up; None:
         for key, text in (_from_file(path) if path else {}).items(): values[key], origins[key] = _parse(key, text, str(path)), str(path)
     for key in _NAMES:
         variable = f"LEPTON_BENCH_{key.upper()}"
-        if (text := os.environ.get(variable)) is not None: values[key], origins[key] = _parse(key, text, variable), variable
+        if variable in os.environ: values[key], origins[key] = _parse(key, os.environ[variable], variable), variable
     return Settings(**values), origins
 
 # %% ../nbs/00_settings.ipynb #c017

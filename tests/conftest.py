@@ -1,4 +1,5 @@
 """Every test runs in a place of its own (see isolation.py), and the session fails when something of ours is left there."""
+import faulthandler
 import os
 import re
 import sys
@@ -27,6 +28,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if left:
         print("\nLEFT BEHIND by the tests:\n  " + "\n  ".join(left), file=sys.stderr)
         if exitstatus in (0, 5): session.exitstatus = 1
+
+
+_real_stderr: list[int] = []  # pytest replaces descriptor 2 while a test runs
+
+
+def pytest_configure() -> None: _real_stderr.append(os.dup(2))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    "pytest-timeout stops its clock when a test fails; a teardown that hangs after that ends here, and says where."
+    faulthandler.dump_traceback_later(90, exit=True, file=_real_stderr[0])
+    try: return (yield)
+    finally: faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,9 @@ class Isolation:
 
     @classmethod
     def new(cls) -> "Isolation":
-        root = Path(tempfile.mkdtemp(prefix="lb-", dir="/tmp"))
+        "A place under /tmp, or inside the place that this process already runs in, so that the outer one sees what the inner one leaves."
+        outer = os.environ.get("LEPTON_BENCH_TEST_PLACE")
+        root = Path(tempfile.mkdtemp(prefix="in-", dir=outer) if outer else tempfile.mkdtemp(prefix="lb-", dir="/tmp"))
         for name in ("home", "leases", "sockets", "config", "jupyter", "ipython"): (root/name).mkdir(mode=0o700)
         return cls(root)
 
@@ -41,7 +43,7 @@ class Isolation:
         places = {"LEPTON_BENCH_HOME": "home", "LEPTON_BENCH_LEASES": "leases", "LEPTON_BENCH_SOCKETS": "sockets",
                   "XDG_CONFIG_HOME": "config", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "jupyter", "IPYTHONDIR": "ipython"}
         return {**{name: str(self.root/place) for name, place in places.items()}, "LEPTON_BENCH_MIRROR": mirror(),
-                "PYTHONDONTWRITEBYTECODE": "1", "JUPYTER_PLATFORM_DIRS": "1"}
+                "LEPTON_BENCH_TEST_PLACE": str(self.root), "PYTHONDONTWRITEBYTECODE": "1", "JUPYTER_PLATFORM_DIRS": "1"}
 
     def environment(self) -> dict[str, str]:
         "The whole environment: ours without its LEPTON_BENCH_* variables, plus `variables()`."
@@ -55,11 +57,11 @@ class Isolation:
         while pid > 1:
             ours.add(pid)
             pid = _parent(pid)
-        mark, found = f"LEPTON_BENCH_HOME={self.root}/home\0".encode(), {}
+        mark, found = f"LEPTON_BENCH_HOME={self.root}/".encode(), {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit() or int(folder.name) in ours: continue
             try:
-                if mark in (folder/"environ").read_bytes() + b"\0":
+                if mark in (folder/"environ").read_bytes():
                     found[int(folder.name)] = (folder/"cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError: continue  # it ended meanwhile, is a zombie, or belongs to somebody else
         return found
@@ -67,7 +69,7 @@ class Isolation:
     def locks(self) -> list[str]:
         "Lock files in which somebody holds a lock. The files themselves stay for ever, by design."
         held = []
-        for path in sorted((self.root/"leases").rglob("*")):
+        for path in sorted(self.root.rglob("leases/*")):
             if not path.is_file(): continue
             with path.open("rb") as file:
                 try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # closing gives it back

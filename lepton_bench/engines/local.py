@@ -6,7 +6,6 @@
 __all__ = ['LocalEngine']
 
 # %% ../../nbs/engines/41_local.ipynb #c002
-import os
 import signal as signals
 import socket
 import sys
@@ -32,7 +31,8 @@ class LocalEngine:
     def inventory(self) -> list[Device]: return inventory()
 
     def submit(self, spec: Spec) -> Handle:
-        if not sys.platform.startswith("linux"): raise BenchError(f"allocating devices needs Linux (flock, pidfd, subreapers); this is {sys.platform}. Reading runs works here.")
+        if not sys.platform.startswith("linux"):
+            raise BenchError(f"allocating devices needs Linux (flock, pidfd, subreapers); this is {sys.platform}. Reading runs works here.")
         ours, theirs = socket.socketpair()
         try: process = self._start(spec, theirs.fileno())
         finally: theirs.close()

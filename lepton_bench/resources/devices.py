@@ -7,7 +7,6 @@ __all__ = ['DeviceProcess', 'Device', 'simulate_devices', 'usable_cores', 'gpu_p
            'foreign_processes', 'visible_devices', 'DeviceRow', 'DeviceTable']
 
 # %% ../../nbs/resources/10_devices.ipynb #c002
-import html
 import os
 import pwd
 from collections.abc import Collection, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DeviceError
 from ..settings import settings
+from ..tables import Table
 
 if TYPE_CHECKING: from lepton_bench.resources.leases import Holder
 
@@ -230,8 +230,6 @@ def _who(row: DeviceRow) -> str:
     return "free" if row.device.processes is not None else "free (processes cannot be seen from here)"
 
 # %% ../../nbs/resources/10_devices.ipynb #c049
-_COLUMNS = ("device", "name", "memory", "use", "power", "temperature", "held by")
-
 def _cells(row: DeviceRow) -> tuple[str, ...]:
     d = row.device
     memory = "-" if d.memory_total is None else f"{gib(d.memory_used).removesuffix(' GiB')} / {gib(d.memory_total)}"
@@ -241,17 +239,12 @@ def _cells(row: DeviceRow) -> tuple[str, ...]:
     return d.label, d.name, memory, use, power, temperature, _who(row)
 
 # %% ../../nbs/resources/10_devices.ipynb #c050
-class DeviceTable(list[DeviceRow]):
-    "Devices and their holders, as a table in a terminal and in a notebook."
-    def __repr__(self) -> str:
-        rows = [_COLUMNS, *map(_cells, self)]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+class DeviceTable(Table):
+    "Devices and their holders."
+    columns = ("device", "name", "memory", "use", "power", "temperature", "held by")
+    empty, shown = "no devices", 1000
 
-    def _repr_html_(self) -> str:
-        lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) for row in self]
-        return (f"<table><thead><tr>{''.join(f'<th>{c}</th>' for c in _COLUMNS)}</tr></thead>"
-                f"<tbody>{''.join(f'<tr>{line}</tr>' for line in lines)}</tbody></table>")
+    def row(self, item: DeviceRow) -> tuple[str, ...]: return _cells(item)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         "For JSON."

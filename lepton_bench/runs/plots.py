@@ -201,6 +201,8 @@ def _choose(table: "pa.Table", names: Sequence[str] | str | None, x: str, ranks:
         return {n: [s for s in found[n] if s.rank == ranks] for n in wanted if any(s.rank == ranks for s in found[n])}
     return {n: found[n] for n in wanted}
 
+_PANELS = 24  # more than that is no picture
+
 def _span(series: Sequence[_Series]) -> tuple[float, float, str]:  # first time, seconds in a unit, the unit
     "How to count time."
     start, end = min(float(s.time.min()) for s in series), max(float(s.time.max()) for s in series)
@@ -227,6 +229,9 @@ def plot_metrics(table: "pa.Table",  # from `read_metrics`
                  ) -> "Figure":
     "Draw metrics, one panel each."
     chosen = _choose(table, names, x, ranks)
+    if names is None and (left := len(chosen) - _PANELS) > 0:
+        title = f"{title or ''} (the first {_PANELS} metrics of {len(chosen)}; names= chooses others)".strip()
+        chosen = dict(list(chosen.items())[:-left])
     figure, axes = _new_figure(max(1, len(chosen)), figsize, title)
     if not chosen:
         axes[0].set_axis_off()

@@ -18,7 +18,7 @@ from typing import Any
 from fastcore.basics import patch
 
 from ..processes import ProcessId
-from ..runs.metrics import Ring
+from ..runs.ring import Ring
 from ..runs.store import log_path, ring_path
 from .channel import Stream, stream_pair
 
@@ -81,7 +81,8 @@ class Agent:
                  ):
         self.forkserver, self.leases, self._emit, self.folder, self.log_cap = forkserver, leases, emit, folder, log_cap
         self.ranks: dict[int, RankHandle] = {}
-        self.generation, self.run = 0, None  # type: ignore[var-annotated]
+        self.generation = 0
+        self.run: dict[str, Any] | None = None  # the run in progress: its directory and attempt
         self.busy = False  # whether points came at the last tick
         self.lost = False  # whether the private forkserver is gone
         self._last_slow = 0.

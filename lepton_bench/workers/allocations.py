@@ -69,7 +69,8 @@ def claim_name(path: Path, content: dict) -> None:
             try: return os.link(aside, path)
             except FileExistsError: pass
             if is_living(found := read_allocation(path)):
-                raise AllocationError(f"the name {path.stem!r} is in use by an allocation of {found['label'] or 'another program'} since {time.ctime(found['created'])}. "  # type: ignore[index]
+                who, since = found["label"] or "another program", time.ctime(found["created"])  # type: ignore[index]
+                raise AllocationError(f"the name {path.stem!r} is in use by an allocation of {who} since {since}. "
                                       f"lb.attach({path.stem!r}) joins it; another name= makes a new one.")
             try: os.rename(path, path.with_suffix(f".{os.getpid()}.dead"))
             except FileNotFoundError: continue
@@ -83,13 +84,16 @@ def own_idle() -> set[str]:
     return {d for a in list_allocations() if a["state"] == "idle" for d in a["devices"]}
 
 # %% ../../nbs/workers/35_allocations.ipynb #c012
-def wait_for_devices(spec: Spec, notify: Stream, cancelled: Callable[[], bool]) -> tuple[list[Lease], list[Device]] | None:
+def wait_for_devices(spec: Spec,
+                     notify: Stream,  # to the asker
+                     cancelled: Callable[[], bool],  # whether to give up
+                     ) -> tuple[list[Lease], list[Device], list[str]] | None:  # leases, devices, notes about them
     "Stand in line until granted; None if the asker has gone."
     end = time.monotonic() + (spec.timeout if spec.timeout is not None else float("inf"))
     request = Request(count=spec.count, kind=spec.kind, memory=spec.memory, priority=spec.priority, name=spec.name, label=spec.label)
-    said = ""
+    said, ours = "", {spec.owner["pid"]} if spec.owner else set()  # what the asking kernel itself has on a GPU is not in its way
     with Waiter(request, Holder.me(spec.name, spec.label)) as waiter:
-        while not isinstance(found := waiter.step(own_idle=own_idle()), list):
+        while not isinstance(found := waiter.step(own_idle=own_idle(), ours=ours), list):
             if time.monotonic() >= end: raise AllocationTimeout(f"no {spec.count} devices within {spec.timeout:g} s: {found}")
             if str(found) != said: notify.send({"state": "waiting", "text": (said := str(found))})
             notify.sock.settimeout(min(.05, max(.001, end - time.monotonic())))
@@ -97,7 +101,7 @@ def wait_for_devices(spec: Spec, notify: Stream, cancelled: Callable[[], bool]) 
             except TimeoutError: gone = False
             if gone or cancelled(): return None
     known = {d.id: d for d in inventory()}
-    return found, [known[lease.device_id] for lease in found]
+    return found, [known[lease.device_id] for lease in found], waiter.notes
 
 # %% ../../nbs/workers/35_allocations.ipynb #c013
 def give_back(leases: list[Lease]) -> None:

@@ -91,7 +91,9 @@ class Crew:
 
     def on_idle_exit(self, rank: int, status: int) -> None:
         "A rank has ended that was running nothing."
-        if self.phase == "starting": self.give_up(f"rank {rank} {describe_status(status)} while it started. Its last words:\n" + "\n".join(tail(self.folder/f"rank-{rank}.log")))
+        if self.phase == "starting":
+            words = "\n".join(tail(self.folder/f"rank-{rank}.log"))
+            self.give_up(f"rank {rank} {describe_status(status)} while it started. Its last words:\n{words}")
         elif self.phase == "ready" and not self.broken: self.start(self.grouped)
         elif self.phase == "killing" and not self.living: self.start(self.grouped)
 

@@ -326,13 +326,13 @@ class PrivateForkserver:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         while not self.ending and not self.stream.closed:
-            select.select([self.stream, ours], [], [], 5.)
+            select.select([self.stream.fileno(), ours.fileno()], [], [], 5.)
             try:
                 while ours.recv(512): pass
             except BlockingIOError: pass
             self.reap()
             requests = self.stream.ready()
-            for i, (request, _) in enumerate(requests):
+            for request, _ in requests:
                 if body := self.handle(request):
                     ours.close(); wake.close()
                     return body

@@ -40,7 +40,8 @@ class Failure:
     time: float = 0.  # unix seconds
     code: int = 1  # what a shell would see
 
-_SECONDARY = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl", "recvvalue failed", "socket timeout", "remote process exited")
+_SECONDARY = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl", "recvvalue failed", "socket timeout",
+              "remote process exited")
 
 def is_secondary(failure: Failure) -> bool:
     "Whether this failure only says that another rank is gone."
@@ -67,7 +68,7 @@ def tail(path: Path,  # a log
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
     "Installed packages and their versions."
-    found = {}
+    found: dict[str, str] = {}
     for folder in sys.path:
         try: names = os.listdir(folder or ".")
         except OSError: continue
@@ -83,10 +84,9 @@ class Launch:
     directory: Path
     header: dict  # what the client asked: kind, name, env, cwd, ...
     payload: bytes
-    writer: RunWriter
+    writer: RunWriter | None = None  # of run.json, once it is there
     attempt: int = 0
     payload_file: str | None = None  # where a large payload lies
-    recorded: bool = False  # whether run.json is there
     started: float | None = None  # unix seconds
     closing: str | None = None  # "failed" | "stopped"
     killed: bool = False  # whether the ranks' ends are our doing

@@ -25,7 +25,6 @@ import time
 import traceback
 import types
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from typing import Any
 from ..errors import BenchError, LaunchError
 from ..processes import set_parent_death_signal
 from ..runs.checkpoints import load_latest, write_checkpoint
-from ..runs.metrics import Ring, flush_metrics, set_ring
+from ..runs.ring import Ring, flush_metrics, set_ring
 from ..runs.store import log_path, ring_path
 from .channel import Stream
 from .forkserver import redirect, set_environment
@@ -133,7 +132,8 @@ def save_checkpoint(state: Any,  # plain dict of tensors and numbers; rank 0's i
             if (answer := _run.stream.receive()) and answer[0].get("error"): raise BenchError(answer[0]["error"])
         except TimeoutError:
             _run.lonely = True
-            warnings.warn(f"only rank 0 called save_checkpoint({step}) within {timeout:.0f} s. Every rank should call it: the checkpoint counts when all have, or when the run ends.", stacklevel=2)
+            warnings.warn(f"only rank 0 called save_checkpoint({step}) within {timeout:.0f} s. Every rank should call it: "
+                          "the checkpoint counts when all have, or when the run ends.", stacklevel=2)
         finally: _run.stream.sock.settimeout(None)
 
 # %% ../../nbs/workers/32_rank.ipynb #c015
@@ -151,7 +151,8 @@ def add_sources(sources: dict[str, str]  # file name -> text
 
 # %% ../../nbs/workers/32_rank.ipynb #c019
 _HINTS = {
-    "trying to initialize the default process group twice": "This rank has a process group already: leave the call out, or launch with alloc.options(process_group=False) and bring up your own.",
+    "trying to initialize the default process group twice":
+        "This rank has a process group already: leave the call out, or launch with alloc.options(process_group=False) and bring up your own.",
     "reading a line": NoInput.hint, "BdbQuit": NoInput.hint,
 }
 
@@ -232,7 +233,8 @@ def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit 
     except SystemExit as e:
         if isinstance(e.code, str): print(e.code, file=sys.stderr)
         number = e.code if isinstance(e.code, int) else int(bool(e.code))
-        return ({"status": "failed", "error": {**describe_error(e), "message": f"exit code {number}", "code": number}} if number else {"status": "done"}), number
+        if not number: return {"status": "done"}, 0
+        return {"status": "failed", "error": {**describe_error(e), "message": f"exit code {number}", "code": number}}, number
     except BaseException as e: return {"status": "failed", "error": describe_error(e)}, 1
     return {"status": "done"}, 0
 
@@ -312,7 +314,9 @@ class Worker:
             except KeyboardInterrupt: continue  # a stop that came too late
             if message is None: os._exit(0)
             header, payload = message
-            {"start": self.start, "group": self.join}.get(header["op"], lambda h: self.run(h, payload))(header)
+            if header["op"] == "start": self.start(header)
+            elif header["op"] == "group": self.join(header)
+            else: self.run(header, payload)
         sys.exit(self.exit_code)
 
 # %% ../../nbs/workers/32_rank.ipynb #c032

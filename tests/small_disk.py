@@ -1,0 +1,35 @@
+"""A real disk that is soon full: a small tmpfs. Needs root; elsewhere the test is skipped, and says so."""
+import contextlib
+import ctypes
+import errno
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:  # size in bytes
+    "Mount a tmpfs of `size` bytes at `folder`."
+    libc = ctypes.CDLL(None, use_errno=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, f"size={size}".encode()) != 0:
+        problem = errno.errorcode.get(ctypes.get_errno(), "?")
+        warnings.warn(f"FULL DISK NOT TESTED: mounting a tmpfs failed ({problem}); run this test as root", stacklevel=2)
+        pytest.skip(f"a small disk cannot be mounted here ({problem}): needs root")
+    try: yield folder
+    finally:
+        if libc.umount2(os.fsencode(folder), 2) != 0: raise OSError(ctypes.get_errno(), f"{folder} cannot be unmounted")
+
+
+def fill(folder: Path, leave: int = 0) -> Path:  # bytes to leave free
+    "Fill a disk; the file that does it."
+    path = folder/"ballast"
+    with path.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)): pass
+        except OSError as e: assert e.errno == errno.ENOSPC
+        if leave: file.truncate(max(0, file.tell() - leave))
+    return path
