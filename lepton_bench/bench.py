@@ -23,7 +23,7 @@ from fastcore.basics import patch
 from .engines.base import get_engine, require
 from .errors import AllocationError, BenchError, DeviceError, LaunchError
 from .output import follow_in_background, in_notebook, new_output
-from .packing import cell_sources, classify, describe_arguments, pack
+from .packing import cell_labels, cell_sources, classify, describe_arguments, pack
 from .processes import ProcessId
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
@@ -81,7 +81,7 @@ class Allocation:
         info = self.info
         run = f", run {info['run']}" if info["run"] else ""
         warning = f"\n{info['warning']}" if info["warning"] else ""
-        return f"Allocation {self.name}: {self.count} ranks on {', '.join(self.device_ids)}, {info['state']}{run}{warning}"
+        return f"Allocation {self.name}: {self.count} ranks on {', '.join(info['labels'])}, {info['state']}{run}{warning}"
 
     def options(self, **changes: Any  # name, max_restarts, process_group, output
                 ) -> "Launcher":
@@ -137,15 +137,17 @@ class Launcher:
         payload, said = pack(found, args, kwargs) if kind == "function" else (b"", [])
         for text in said: warnings.warn(text, stacklevel=3)
         arguments, parameters = describe_arguments(args, kwargs)
-        header: dict[str, Any] = {"kind": kind, "target": None, "args": [], "sources": {}}
-        if kind == "function": header |= {"sources": cell_sources(found)}
+        header: dict[str, Any] = {"kind": kind, "target": None, "args": [], "sources": {}, "labels": {}}
+        if kind == "function":
+            sources = cell_sources(found)
+            header |= {"sources": sources, "labels": cell_labels(sources)}
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
         name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
         return self._send({**header, "name": name, "arguments": arguments, "parameters": parameters}, payload)
 
     def _send(self, header: dict, payload: bytes) -> Run:
         from dataclasses import asdict
-        run = Run(self.allocation.runs/new_run_id())
+        run = Run(self.allocation.runs/new_run_id(self.allocation.runs))
         answer = ask(self.allocation.client, "launch", payload, run=run.id, options=asdict(self.chosen), env=dict(os.environ), cwd=os.getcwd(),
                      sys_path=[os.path.abspath(p) for p in sys.path], **header)
         if answer["ahead"]: print(f"run {run.id} waits behind {', '.join(answer['ahead'])}")
@@ -165,7 +167,8 @@ def _last_words(run: Run) -> str | None:
     try: r = run.record
     except BenchError as e: return str(e)
     took = f" in {r.ended - r.started:.1f} s" if r.started and r.ended else ""
-    return f"run {r.id} ({r.name}) is done{took}" if r.status == "done" else explain(r)
+    if r.status == "done": return f"run {r.id} ({r.name}) is done{took}"
+    return explain(r).splitlines()[0] if r.error and r.error["traceback"] else explain(r)  # the rank has printed its traceback above
 
 # %% ../nbs/50_bench.ipynb #c018
 _ADJECTIVES = """amber brave brisk calm clever eager fresh gentle happy jolly keen kind lively lucky merry mild neat nimble proud quick quiet
@@ -288,7 +291,7 @@ class AllocationTable(Table):
     columns = ("name", "state", "devices", "notebook", "run", "since")
     empty = "no allocations: lb.allocate(2) takes two devices"
     def row(self, item: dict) -> tuple[str, ...]:
-        held = ", ".join(item["devices"]) or f"waits for {item['count']}"
+        held = ", ".join(item.get("labels", [])) or f"waits for {item['count']}"
         return item["name"], item["state"], held, item["label"], item["run"] or "", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["created"]))
 
     def to_dicts(self) -> list[dict]: return list(self)

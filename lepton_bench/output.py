@@ -140,7 +140,7 @@ class CellOutput:
     def bundle(self) -> dict[str, str]:
         more = [f"... {self.hidden} more lines before these: run.logs()"] if self.hidden else []
         text = "\n".join([*more, *self.lines, *self.partial, *([self.end] if self.end else [])])
-        style = ("white-space:pre-wrap; word-break:break-word; margin:0; background:none; line-height:1.3;"
+        style = ("white-space:pre-wrap; word-break:break-word; margin:0; padding:0 8px; background:none; line-height:1.3;"
                  "color:var(--jp-content-font-color1, inherit); font-size:var(--jp-code-font-size, 13px)")
         return {"text/plain": text, "text/html": f"<pre style='{style}'>{html.escape(text)}</pre>"}
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
+import lepton_bench
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
 from .output import read_logs
 from .processes import ProcessId
@@ -60,7 +61,7 @@ def explain(record: RunRecord) -> str:
 class LogText(str):
     "Output of a run."
     def __repr__(self) -> str: return str(self)
-    def _repr_html_(self) -> str: return f"<pre style='white-space:pre-wrap; margin:0'>{html.escape(self)}</pre>"
+    def _repr_html_(self) -> str: return f"<pre style='white-space:pre-wrap; margin:0; padding:0 8px'>{html.escape(self)}</pre>"
 
 # %% ../nbs/46_run.ipynb #c013
 _OVER = ("done", "failed", "stopped", "lost", "damaged")
@@ -90,9 +91,10 @@ class Run:
 
     def __repr__(self) -> str:
         r = self.record
-        steps = f", {r.steps:.0f} steps" if r.steps else ""
-        text = f"Run {self.id} ({r.name}): {r.status}{steps}, {r.world_size} ranks on {r.allocation}"
-        return f"{text}\n{explain(r)}" if r.status in ("failed", "lost") else text
+        done, total = (r.extra.get("progress") or {}).get("0", (0, 0))
+        steps = f", step {done:.0f}" + (f" of {total:.0f}" if total else "") if done else ""
+        why = f"\n{explain(r).splitlines()[0]}\nrun.result() raises it with its traceback, run.logs() has what was printed" if r.status == "failed" else ""
+        return f"Run {self.id} ({r.name}): {r.status}{steps}, {r.world_size} ranks on {r.allocation}{why}"
 
     def _client(self) -> Client: return connect(self.record.allocation or "")
 
@@ -121,6 +123,7 @@ def results(self: Run,
             timeout: float | None = None,  # seconds
             ) -> list[Any]:
     "Every rank's return value, in rank order; RunError if the run failed."
+    __tracebackhide__ = True  # IPython then shows the person's line and the message
     r = self.wait(timeout).record
     if r.status == "stopped": raise RunStopped(explain(r))
     if r.status != "done": raise RunError(explain(r), rank=(r.error or {}).get("rank"), traceback=(r.error or {}).get("traceback", ""))
@@ -131,6 +134,7 @@ def result(self: Run,
            timeout: float | None = None,  # seconds
            ) -> Any:
     "Rank 0's return value; RunError if the run failed."
+    __tracebackhide__ = True
     return self.results(timeout)[0]
 
 # %% ../nbs/46_run.ipynb #c019
@@ -195,7 +199,7 @@ def stacks(self: Run,
 
 def _their_frames(text: str) -> str:
     "Stacks without the frames of ours that every rank stands on."
-    ours = f'File "{Path(__file__).parent}{os.sep}workers'
+    ours = f'File "{Path(lepton_bench.__file__).parent}{os.sep}workers'
     return "\n".join(line for line in text.splitlines() if ours not in line and "<frozen runpy>" not in line)
 
 # %% ../nbs/46_run.ipynb #c025

@@ -9,6 +9,7 @@ __all__ = ['Settings', 'load_settings', 'settings']
 import configparser
 import os
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def _parse(key: str, text: str, origin: str) -> Any:
 # %% ../nbs/00_settings.ipynb #c012
 _NAMES = [f.name for f in fields(Settings)]
 
-def _from_file(path: Path) -> dict[str, str]:
-    "The `[lepton_bench]` section of one file."
+@lru_cache(maxsize=16)
+def _parsed(path: Path, changed: int, size: int) -> dict[str, str]:
+    "The `[lepton_bench]` section of one file as it was at that time of change."
     parser = configparser.ConfigParser(interpolation=None)
     try: parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as e: raise SettingsError(f"{path} cannot be read: {e}") from None
@@ -63,14 +65,18 @@ def _from_file(path: Path) -> dict[str, str]:
         if key not in _NAMES: raise SettingsError(f"{path}: there is no setting {key!r}. The settings are: {', '.join(_NAMES)}")
     return found
 
+def _from_file(path: Path) -> dict[str, str]:
+    "The same, read again only when the file has changed."
+    try: found = path.stat()
+    except OSError: return {}
+    return _parsed(path, found.st_mtime_ns, found.st_size)
+
 # %% ../nbs/00_settings.ipynb #c013
 def _project_file(start: Path) -> Path | None:
-    "The nearest `settings.ini` with our section, from `start` upwards."
+    "The nearest `settings.ini` with a setting of ours, from `start` upwards."
     for folder in (start, *start.parents):
         path = folder/"settings.ini"
-        try:
-            if path.is_file() and "[lepton_bench]" in path.read_text(encoding="utf-8", errors="replace"): return path
-        except OSError: continue
+        if _from_file(path): return path
     return None
 
 # %% ../nbs/00_settings.ipynb #c014

@@ -32,8 +32,8 @@ class Table(list):
 
     def _repr_html_(self) -> str:
         if not self: return html.escape(self.empty)
-        cell = "<td style='text-align:left'>{}</td>".format
-        body = "".join(f"<tr>{''.join(cell(html.escape(c)) for c in row)}</tr>" for row in self._rows())
-        return f"<table><thead><tr>{''.join(f'<th>{c}</th>' for c in self.columns)}</tr></thead><tbody>{body}</tbody></table>{self._more}"
+        def line(cells: Any, tag: str) -> str: return "<tr>" + "".join(f"<{tag} style='text-align:left'>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+        body = "".join(line(row, "td") for row in self._rows())
+        return f"<table><thead>{line(self.columns, 'th')}</thead><tbody>{body}</tbody></table>{self._more}"
 
     def to_dicts(self) -> list[dict]: return [dict(zip(self.columns, self.row(item))) for item in self]

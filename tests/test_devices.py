@@ -47,7 +47,7 @@ def nvml(monkeypatch):
 def test_gpus_are_read_through_nvml(nvml):
     nvml()
     first, second = inventory()
-    assert (first.id, first.uuid, first.kind, first.index, first.label) == ("gpu-abcd-0", "GPU-ABCD-0", "cuda", 0, "gpu 0")
+    assert (first.id, first.uuid, first.kind, first.index, first.label) == ("gpu-abcd-0", "GPU-ABCD-0", "cuda", 0, "gpu-0")
     assert (first.memory_total, first.memory_free) == (80 << 30, 78 << 30)
     assert (first.utilisation, first.power, first.temperature) == (.37, 90.5, 41.)
     assert visible_devices([second, first]) == {"CUDA_VISIBLE_DEVICES": "GPU-ABCD-1,GPU-ABCD-0"}
@@ -59,7 +59,7 @@ def test_gpus_are_read_through_nvml(nvml):
 def test_a_card_that_does_not_answer_one_question(nvml, question, field):
     nvml(**{question: refuse})
     assert [getattr(d, field) for d in inventory()] == [None, None]
-    assert "gpu 0" in repr(DeviceTable(DeviceRow(d, None) for d in inventory()))
+    assert "gpu-0" in repr(DeviceTable(DeviceRow(d, None) for d in inventory()))
 
 
 def test_a_lost_card_does_not_hide_the_others(nvml):

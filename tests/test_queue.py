@@ -140,7 +140,7 @@ def test_waits_on_itself(count, free, own):
 def test_impossible_requests_fail_at_once_and_list_what_exists(wrong, said):
     host = [device(0), device(1), device(2, total=24)]
     with pytest.raises(DeviceError, match=said) as e: check_possible(wrong, host)
-    assert "This host has 2 cuda (gpu 0, gpu 1: Imaginary, 80.0 GiB); 1 cuda (gpu 2: Imaginary, 24.0 GiB)" in str(e.value)
+    assert "This host has 2 cuda (gpu-0, gpu-1: Imaginary, 80.0 GiB); 1 cuda (gpu-2: Imaginary, 24.0 GiB)" in str(e.value)
 
 
 # --- waiters, with real locks ---
@@ -198,7 +198,7 @@ def test_the_state_says_who_is_ahead_and_who_holds_what(folder, me):
         said = str(third.step())
     close(*held)
     assert said.startswith("waiting for 1 simulated device: 1 of 3 free; ahead: ")
-    assert "wants 3 simulated devices (sweep.ipynb)" in said and "simulated 0 by ada (quiet-otter, train.ipynb) for 3 min" in said
+    assert "wants 3 simulated devices (sweep.ipynb)" in said and "sim-0 by ada (quiet-otter, train.ipynb) for 3 min" in said
     assert len(said.splitlines()) == 2
 
 
@@ -394,7 +394,7 @@ def test_a_device_with_a_foreign_process_is_not_free(gpus, me):
     gpus((BOB,), (replace(BOB, compute=False, name="Xorg"),))
     with Waiter(Request(2), me) as waiter:
         state = waiter.step()
-        assert state.free == 1 and state.holders[0][1] is None and "gpu 0 is busy, not ours: python (bob, pid 4711)" in str(state)
+        assert state.free == 1 and state.holders[0][1] is None and "gpu-0 is busy, not ours: python (bob, pid 4711)" in str(state)
         gpus((), ())
         found = waiter.step()
         assert [lease.device_id for lease in found] == ["gpu-0", "gpu-1"]
@@ -406,14 +406,14 @@ def test_what_the_asking_kernel_itself_holds_is_said_not_refused(gpus, me):
     with Waiter(Request(2), me) as waiter:
         assert isinstance(waiter.step(), WaitState)
         close(*waiter.step(ours={4711}))
-        assert waiter.notes == ["gpu 0: this kernel itself uses it (3.0 GiB)."]
+        assert waiter.notes == ["gpu-0: this kernel itself uses it (3.0 GiB)."]
 
 
 def test_where_processes_cannot_be_known_it_is_said(gpus, me):
     gpus(None, None)
     with Waiter(Request(1), me) as waiter:
         close(*waiter.step())
-        assert waiter.notes == ["gpu 0: whether others compute on it cannot be known here."]
+        assert waiter.notes == ["gpu-0: whether others compute on it cannot be known here."]
 
 
 def test_a_ticket_for_simulated_devices_reserves_no_gpu(gpus, me):

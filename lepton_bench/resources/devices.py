@@ -31,6 +31,8 @@ class DeviceProcess:
     compute: bool  # False: it only draws
 
 # %% ../../nbs/resources/10_devices.ipynb #c006
+_SHORT = {"cuda": "gpu", "simulated": "sim", "cpu": "cpu"}
+
 @dataclass(frozen=True)
 class Device:
     "A GPU, a CPU slot or a simulated device, as it was when it was read."
@@ -47,7 +49,7 @@ class Device:
     processes: tuple[DeviceProcess, ...] | None = ()  # None: it cannot be known
 
     @property
-    def label(self) -> str: return f"{dict(cuda='gpu').get(self.kind, self.kind)} {self.index}"
+    def label(self) -> str: return f"{_SHORT[self.kind]}-{self.index}"
 
     @property
     def memory_free(self) -> int | None:  # bytes
@@ -186,7 +188,7 @@ def inventory() -> list[Device]:
 def gib(n: int | None) -> str: return "-" if n is None else f"{n/2**30:.1f} GiB"
 
 def inventory_text(devices: Sequence[Device]) -> str:
-    "What exists, in a few words: `2 cuda (gpu 0, gpu 1: Imaginary A1, 24.0 GiB)`."
+    "What exists, in a few words: `2 cuda (gpu-0, gpu-1: Imaginary A1, 24.0 GiB)`."
     groups: dict[tuple[str, str, int | None], list[str]] = {}
     for d in devices: groups.setdefault((d.kind, d.name, d.memory_total), []).append(d.label)
     for labels in groups.values(): labels[2:-1] = ["..."] if len(labels) > 4 else labels[2:-1]

@@ -131,22 +131,25 @@ def _read_file(path: Path) -> tuple[list, dict[int, int], str]:  # batches, rank
     try:
         with pa.OSFile(str(path)) as file: data = file.read_buffer()
         if not data.size: return [], {}, ""  # just made
-        stream = pa.ipc.open_stream(data, options=pa.ipc.IpcReadOptions(use_threads=False))
+        source = pa.BufferReader(data)
+        stream = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(use_threads=False))
         if stream.schema != metrics_schema(): return [], {}, "it holds something else than metrics"
         while True:
             batch, about = stream.read_next_batch_with_custom_metadata()
             rank, end = int(about["rank"]), int(about["end"])
             _check_names(batch.column(3))
-            batches.append(batch.slice(max(0, ends.get(rank, 0) - (end - batch.num_rows))))
-            ends[rank] = max(end, ends.get(rank, 0))
-    except StopIteration: return batches, ends, ""
+            stored, start = ends.get(rank, 0), end - batch.num_rows
+            if start > stored: raise ValueError(f"points {stored} to {start} of rank {rank} are missing")
+            batches.append(batch.slice(stored - start))
+            ends[rank] = max(end, stored)
+    except StopIteration: return batches, ends, "" if source.tell() == data.size else "it says that it ends before it does"
     except (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, TypeError) as e: return batches, ends, str(e)
 
 def _check_names(column: Any) -> None:
     "Arrow itself trusts the indices of a dictionary, and would read beyond it."
     import numpy as np
-    index = np.asarray(column.indices)
-    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(column.dictionary): raise ValueError("a name that does not exist")
+    index = np.asarray(column.indices).view("u4")  # a negative one is a large one then
+    if len(index) and int(index.max()) >= len(column.dictionary): raise ValueError("a name that does not exist")
 
 # %% ../../nbs/runs/21_metrics.ipynb #c017
 def _read_ring(path: Path) -> tuple[Any, int, list[str]] | None:  # records, index of the first, names

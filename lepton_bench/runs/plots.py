@@ -6,8 +6,9 @@
 __all__ = ['reduce_series', 'smooth_series', 'png_bytes', 'save_png', 'plot_metrics']
 
 # %% ../../nbs/runs/22_plots.ipynb #c002
-import io
 import math
+import struct
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -117,17 +118,24 @@ def _envelope(x: Any, low: Any, high: Any, n: int) -> tuple[Any, Any, Any]:
     "A band with at most `n` columns, each as wide as what is in it."
     import numpy as np
     starts = np.unique(np.linspace(0, len(x) - 1, n).astype(int)) if len(x) > n else np.arange(len(x))
-    return x[starts], np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
+    return x[starts], _drawable(np.fmin.reduceat(low, starts)), _drawable(np.fmax.reduceat(high, starts))
 
 # %% ../../nbs/runs/22_plots.ipynb #c021
+def _drawable(y: "np.ndarray") -> "np.ndarray":
+    "Values for matplotlib, whose arithmetic ends a little before that of floats."
+    import numpy as np
+    return np.where(np.isfinite(y), np.clip(y, -1e306, 1e306), np.nan)
+
 def _draw_line(axes: "Axes", x: Any, y: Any, smooth: float, label: str | None, color: str) -> None:
     "One line: reduced, smoothed if wanted, with marks where it is not finite."
     import numpy as np
     small_x, small_y = reduce_series(x, y)
-    axes.plot(small_x, small_y, lw=1., color=color, alpha=.25 if smooth else 1., label=None if smooth else label,
+    axes.plot(small_x, _drawable(small_y), lw=1., color=color, alpha=.25 if smooth else 1., label=None if smooth else label,
               marker="." if len(small_x) < 30 else None)
-    if smooth: axes.plot(*reduce_series(x, smooth_series(y, smooth)), lw=1.2, color=color, label=label)
-    if wrong := int(np.sum(~np.isfinite(y))):
+    if smooth:
+        smooth_x, smooth_y = reduce_series(x, smooth_series(y, smooth))
+        axes.plot(smooth_x, _drawable(smooth_y), lw=1.2, color=color, label=label)
+    if wrong := len(y) - int(np.count_nonzero(np.isfinite(y))):
         axes.plot(small_x[~np.isfinite(small_y)], np.ones(np.sum(~np.isfinite(small_y))), "v", color="tab:red", ms=5, clip_on=False,
                   transform=axes.get_xaxis_transform(), label=f"{wrong} not finite")
 
@@ -165,15 +173,23 @@ def _new_figure(count: int, figsize: tuple[float, float] | None, title: str | No
 def png_bytes(figure: "Figure",
               dpi: float = 100.,  # dots per inch
               ) -> bytes:
-    "A figure as PNG; compressed lightly, since that takes a third of the time for a tenth more bytes."
+    "A figure as PNG."
     import numpy as np
-    from PIL import Image
     figure.set_dpi(dpi)
     canvas: Any = figure.canvas
     canvas.draw()
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])).save(file, "png", compress_level=1)
-    return file.getvalue()
+    return _png(np.asarray(canvas.buffer_rgba())[..., :3])
+
+def _png(pixels: "np.ndarray") -> bytes:  # of shape (height, width, 3)
+    "Rows as differences to the row above, lightly compressed: a third of Pillow's time, which tries all filters, for no more bytes."
+    import numpy as np
+    height, width, _ = pixels.shape
+    rows = np.full((height, 1 + 3 * width), 2, np.uint8)  # 2: the filter called Up
+    rows[:, 1:] = pixels.reshape(height, -1)
+    rows[1:, 1:] -= rows[:-1, 1:].copy()
+    def chunk(kind: bytes, data: bytes) -> bytes: return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)) + chunk(b"IEND", b"")
 
 def save_png(figure: "Figure",
              path: Path,  # the file to write
@@ -215,7 +231,8 @@ def _label(figure: "Figure", panel: "Axes", name: str, along: str) -> None:
     panel.set_xlabel(along)
     panel.xaxis.set_label_coords(.5, -.32 / (panel.get_position().height * figure.get_figheight()))
     panel.grid(alpha=.25, lw=.6)
-    panel.tick_params(labelsize="small")
+    panel.tick_params(labelsize="small", left=False, bottom=False)  # the grid is enough
+    panel.spines[["top", "right"]].set_visible(False)
 
 # %% ../../nbs/runs/22_plots.ipynb #c027
 def plot_metrics(table: "pa.Table",  # from `read_metrics`
@@ -241,7 +258,9 @@ def plot_metrics(table: "pa.Table",  # from `read_metrics`
     again = [r["step"] if x == "step" else (r["time"] - start) / unit for r in restarts(table)]
     for panel, (name, series) in zip(axes, chosen.items(), strict=True):
         _draw_panel(panel, series, x, start, unit, smooth, ranks)
-        if log and any((s.value > 0).any() for s in series): panel.set_yscale("log")
+        logarithmic = log and any((s.value > 0).any() for s in series)
+        if logarithmic: panel.set_yscale("log")
+        panel.locator_params(axis="x" if logarithmic else "both", nbins=6)  # texts are what drawing costs
         for place in again: panel.axvline(place, color="0.5", lw=.8, ls=":", gid="restart")
         _label(figure, panel, name, x if x == "step" else f"time ({word})")
     return figure

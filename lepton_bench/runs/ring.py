@@ -10,7 +10,6 @@ import mmap
 import os
 import struct
 import sys
-import threading
 import weakref
 from collections.abc import Callable
 from functools import lru_cache
@@ -97,7 +96,6 @@ class _RingWriter(_RingMemory):
         self._names_end = _NAMES_AT
         self._next_step = 0
         self._parts = memory, self._ids, self.capacity - 1, _SLOT.pack_into
-        self._lock = threading.Lock()  # for new names
         self._courier: Courier | None = None
         self._forked = False
 
@@ -123,7 +121,7 @@ class _RingWriter(_RingMemory):
 
     def _plain(self, step: int, now: float, name: str, value: Any) -> float | None:
         "A value as a float; None if the courier brings it later."
-        if not on_device(value): return to_number(name, value)
+        if type(value) is int or not on_device(value): return to_number(name, value)
         if self._forked: raise _Forked
         if self._courier is None: self._courier = Courier(self.log)
         self._courier.take(step, now, name, value)
@@ -133,15 +131,15 @@ class _RingWriter(_RingMemory):
         "Give a name its number, in memory that the reader shares."
         text = name.encode() if isinstance(name, str) else b""
         if not text or len(text) > 1000: raise BenchError(f"{name!r} cannot name a metric: a name is text of 1 to 1000 bytes.")
-        with self._lock:
-            if name in self._ids: return  # another thread was faster
-            number, end = len(self._ids), self._names_end + 2 + len(text)
-            if number >= _NAMES_MOST or end > _NAMES_AT + _NAMES_BYTES:
-                raise BenchError(f"No more names: rank {self.rank} has logged {number} different ones, last {name!r}. Numbers in a name, "
-                                 "as in 'loss_1', 'loss_2', belong into the step: lb.log(step=i, loss=...).")
-            self._memory[self._names_end:end] = len(text).to_bytes(2, "little") + text
-            self._names_end, self._words[_NAMES] = end, number + 1
-            self._ids[name] = number
+        entry = len(text).to_bytes(2, "little") + text
+        size = len(entry)
+        if name in self._ids: return  # another thread was faster; no call from here on, as above
+        start, number = self._names_end, self._words[_NAMES]
+        if number < _NAMES_MOST and start + size <= _SLOTS_AT:
+            self._memory[start:start + size] = entry; self._names_end = start + size; self._words[_NAMES] = number + 1; self._ids[name] = number
+            return
+        raise BenchError(f"No more names: rank {self.rank} has logged {number} different ones, last {name!r}. Numbers in a name, "
+                         "as in 'loss_1', 'loss_2', belong into the step: lb.log(step=i, loss=...).")
 
     def _wait_for_room(self) -> None:
         "Until the reader has stored what is in the way; the wait is counted, nothing is dropped."

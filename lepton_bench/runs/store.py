@@ -41,17 +41,19 @@ def result_path(directory: Path, rank: int) -> Path: return Path(directory)/"res
 def source_directory(directory: Path) -> Path: return Path(directory)/"source"
 
 # %% ../../nbs/runs/20_store.ipynb #c009
-def new_run_id() -> str:
+def new_run_id(runs: Path | None = None  # the folder of all runs; None: as set
+               ) -> str:
     "The id of a new run; its folder is made, so nobody else gets the same one."
+    runs = runs or runs_directory()
     while True:
         now = time.time()
         id = f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{int(now % 1 * 65536):04x}"
         try:
-            os.makedirs(runs_directory()/id)
+            os.makedirs(runs/id)
             return id
         except FileExistsError: time.sleep(20e-6)  # one tick of the last digit is 15 us
         except OSError as e:
-            raise BenchError(f"No run can be stored in {runs_directory()}: {e.strerror}. "
+            raise BenchError(f"No run can be stored in {runs}: {e.strerror}. "
                              "Set LEPTON_BENCH_HOME to a folder that can be written to.") from None
 
 # %% ../../nbs/runs/20_store.ipynb #c014

@@ -29,6 +29,7 @@ def to_number(name: str,  # for the message
               ) -> float:
     "A value as a float, or an error that says which one is none."
     try:
+        if type(value) is int: return float(value)
         plain = value.item() if hasattr(value, "item") and not value.shape else value
         if not isinstance(plain, (str, bytes, complex)) and not getattr(plain, "shape", ()): return float(plain)
     except (TypeError, ValueError, OverflowError, RuntimeError, AttributeError): pass  # the message below says it in our words

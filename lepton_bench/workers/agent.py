@@ -17,6 +17,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
+from ..errors import BenchError
 from ..processes import ProcessId
 from ..runs.ring import Ring
 from ..runs.store import log_path, ring_path
@@ -162,7 +163,7 @@ def drain(self: Agent, handle: RankHandle) -> int:
         path = ring_path(Path(self.run["directory"]), self.run["attempt"], handle.rank)
         if not path.exists(): return 0
         try: handle.ring = Ring.open(path)
-        except (OSError, ValueError): return 0  # being made
+        except (OSError, ValueError, BenchError): return 0  # being made
     records, end = handle.ring.read()
     if len(records):
         names = handle.ring.names()
@@ -203,8 +204,9 @@ def report_progress(self: Agent) -> None:
 def tick(self: Agent) -> None:
     "What has to be done every now and then."
     if self.run is None: return
-    self.busy = sum(self.drain(h) for h in self.ranks.values()) > 10_000
-    if time.monotonic() - self._last_slow > .5:
+    slow = time.monotonic() - self._last_slow > .5
+    self.busy = sum(self.drain(h) for h in self.ranks.values() if slow or h.ring and h.ring.waits(h.ring.capacity // 4)) > 10_000
+    if slow:
         self._last_slow = time.monotonic()
         self.report_progress()
         for handle in self.ranks.values(): punch_log(log_path(Path(self.run["directory"]), handle.rank), self.log_cap)

@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lepton_bench
 from ..errors import BenchError
 from ..processes import ProcessId, children, private_directory, set_parent_death_signal, set_subreaper
 from ..settings import settings
@@ -41,7 +42,7 @@ def _folder_stamp(path: str) -> tuple:
 # %% ../../nbs/workers/31_forkserver.ipynb #c005
 def _environment() -> list[tuple]:
     "What decides which modules are imported, and their versions."
-    ours = Path(__file__).parent.parent
+    ours = Path(lepton_bench.__file__).parent
     folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     names = ("PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD")
     return [(sys.prefix, sys.version), tuple(os.environ.get(n, "") for n in names), *map(_folder_stamp, folders),

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import lepton_bench
 from ..errors import BenchError, LaunchError
 from ..processes import set_parent_death_signal
 from ..runs.checkpoints import load_latest, write_checkpoint
@@ -144,9 +145,13 @@ def load_checkpoint(map_location: Any = "cpu",  # where tensors go, as in torch.
     return load_latest(_run.directory, map_location=map_location)
 
 # %% ../../nbs/workers/32_rank.ipynb #c018
-def add_sources(sources: dict[str, str]  # file name -> text
+_labels: dict[str, str] = {}
+
+def add_sources(sources: dict[str, str],  # file name -> text
+                labels: dict[str, str],  # file name -> what the notebook calls that cell
                 ) -> None:
-    "Teach `linecache` the text of notebook cells."
+    "Teach `linecache` the text of notebook cells, and us their names."
+    _labels.update(labels)
     for name, text in sources.items(): linecache.cache[name] = (len(text), None, text.splitlines(True), name)
 
 # %% ../../nbs/workers/32_rank.ipynb #c019
@@ -159,13 +164,14 @@ _HINTS = {
 def describe_error(error: BaseException) -> dict:
     "Type, message and traceback of an error, from the person's first frame on."
     tb = error.__traceback__
-    while tb and tb.tb_frame.f_code.co_filename == __file__: tb = tb.tb_next
+    while tb and tb.tb_frame.f_globals.get("__name__") == "lepton_bench.workers.rank": tb = tb.tb_next
     text = "".join(traceback.format_exception(type(error), error, tb))
+    for name, label in _labels.items(): text = text.replace(f'File "{name}", line', f"{label}, line")
     hint = next((h for words, h in _HINTS.items() if words in text), None)
     return {"type": type(error).__name__, "message": str(error), "traceback": text + (f"Hint: {hint}\n" if hint else ""), "time": time.time(), "code": 1}
 
 # %% ../../nbs/workers/32_rank.ipynb #c022
-_INSTALLED = tuple({sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(__file__).parent.parent)})
+_INSTALLED = tuple({sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(lepton_bench.__file__).parent)})
 _seen: set[str] = set()
 
 def local_modules() -> dict[str, int]:
@@ -275,7 +281,7 @@ class Worker:
         sys.path[:] = message["sys_path"]
         try: os.chdir(message["cwd"])
         except OSError as e: warnings.warn(f"the folder {message['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
-        add_sources(message["sources"])
+        add_sources(message["sources"], message["labels"])
         _run = context = RunContext(directory, message["run"], message["attempt"], self.rank, self.world_size, self.stream, self.ring_points)
         set_ring(context.open_ring)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -284,7 +290,7 @@ class Worker:
         "Report the end of a run."
         global _run
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if header["status"] == "failed" and header["error"]["type"] != "SystemExit": print(header["error"]["traceback"], file=sys.stderr)
+        if header["status"] == "failed" and header["error"]["type"] != "SystemExit": sys.stderr.write(header["error"]["traceback"])
         sys.stdout.flush(); sys.stderr.flush()
         set_ring(None)
         _run = None

@@ -26,8 +26,8 @@ from ..errors import BenchError
 from ..processes import ProcessId, children, set_subreaper, write_atomically
 from ..resources.devices import Device
 from ..resources.leases import Lease
-from ..runs.checkpoints import commit_checkpoint
-from ..runs.metrics import MetricsWriter
+from ..runs.checkpoints import commit_checkpoint, remove_asides
+from ..runs.metrics import MetricsWriter, remove_rings
 from ..runs.ring import record_type
 from ..runs.store import RunWriter, capture_source, metrics_path, new_record, result_path, ring_path
 from ..settings import settings
@@ -78,7 +78,7 @@ def describe(self: Supervisor) -> dict:
     idle = time.time() - (time.monotonic() - self.idle_since) if self.state == "idle" else None
     return {"name": self.spec.name, "state": self.state, "count": self.spec.count, "kind": self.spec.kind, "memory": self.spec.memory, "engine": "local",
             "label": self.spec.label, "created": self.created, "owner": self.owner.to_dict() if self.owner else None, "supervisor": self.me.to_dict(),
-            "devices": [d.id for d in self.devices], "device_kind": self.devices[0].kind if granted else None,
+            "devices": [d.id for d in self.devices], "labels": [d.label for d in self.devices], "device_kind": self.devices[0].kind if granted else None,
             "socket": str(self.server.path) if granted else None, "ranks": self.agent.processes() if granted else {},
             "run": self.current.run if self.current else None, "queue": [q.run for q in self.queue],
             "idle_since": idle, "warning": self.warning, "broken": self.crew.broken if granted else None}
@@ -159,10 +159,11 @@ def dispatch(self: Supervisor, launch: Launch) -> None:
     "Send a launch to the ranks."
     self.current, self.crew.used, launch.started = launch, True, time.time()
     if not launch.grouped: self.crew.new_store()
-    header = {k: launch.header[k] for k in ("run", "kind", "env", "cwd", "sys_path", "sources", "target", "args")}
+    header = {k: launch.header[k] for k in ("run", "kind", "env", "cwd", "sys_path", "sources", "labels", "target", "args")}
     header["run_env"] = rendezvous_environment("127.0.0.1", self.crew.store.port, launch.run, launch.attempt, launch.max_restarts)
     self.agent.receive({"op": "run", "directory": str(launch.directory), "attempt": launch.attempt, "payload_file": launch.payload_file, **header},
                        b"" if launch.payload_file else launch.payload)
+    if launch.attempt: remove_asides(launch.directory)  # what the last attempt left half written
     if launch.writer:
         launch.writer.update(status="running", started=launch.started, attempt=launch.attempt, restarts=launch.restarts)
         self.publish()
@@ -314,7 +315,8 @@ def after_attempt(self: Supervisor, launch: Launch) -> None:
 def close_metrics(self: Supervisor, launch: Launch) -> None:
     "The file is complete, so the rings may go; if it is not, they stay and are read instead."
     try:
-        if launch.metrics is None or launch.metrics.close():
+        if launch.metrics is None: remove_rings(launch.directory, launch.attempt)  # those that hold nothing
+        elif launch.metrics.close():
             for rank in range(len(self.devices)): ring_path(launch.directory, launch.attempt, rank).unlink(missing_ok=True)
         else: self.warn(launch, f"metrics stay in their rings: {launch.metrics.problem}")
     except (OSError, BenchError) as e: self.warn(launch, f"metrics stay in their rings: {e}")

@@ -28,9 +28,9 @@ class Place(Isolation):
     "A fresh home, leases and sockets for one benchmark; everything started in it can be told from other people's processes."
 
     def environment(self) -> dict[str, str]:
-        "One thread per rank, which is what torchrun gives, for everybody; peers start plain `python` and find ours."
-        return {**super().environment(), "PATH": f"{Path(PYTHON).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
-                "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        "One thread per rank, which is what torchrun gives, for everybody; peers start plain `python` and find ours. Byte code is kept, as it is for users."
+        inherited = {k: v for k, v in super().environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
+        return {**inherited, "PATH": f"{Path(PYTHON).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
     def run(self, *command: str, timeout: float = 120.) -> str:
         "Output of `python <command>`; its error output if it fails."
@@ -38,7 +38,7 @@ class Place(Isolation):
         if done.returncode: raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         return done.stdout
 
-    def forget_forkserver(self) -> None: self.run("-m", "lepton_bench.cli", "shutdown")
+    def forget_forkserver(self) -> None: self.run("-c", "from lepton_bench.workers.forkserver import shutdown_forkservers; shutdown_forkservers()")
 
     def has(self, module: str) -> bool:
         "Whether a peer is installed."
@@ -67,7 +67,7 @@ class Kernel:
         from jupyter_client.kernelspec import KernelSpec
         from jupyter_client.manager import KernelManager
         self.manager = KernelManager()
-        self.manager._kernel_spec = KernelSpec(argv=[PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="bench", language="python")
+        self.manager._kernel_spec = KernelSpec(argv=[PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"], display_name="bench", language="python")
         self.manager.start_kernel(env={**where.environment(), **env}, cwd=str(where.root))
         self.client = self.manager.blocking_client()
         self.client.start_channels()

@@ -4,13 +4,12 @@ Warm: 2 ranks stand ready; from the launch in a notebook's cell to the last rank
 a class of the notebook. Cold: the same point from nothing. Every tool works in a kernel of its own; the order of the tools rotates from round to round.
 """
 import os
-import statistics
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
-from common import PYTHON, Figure, Kernel, Place, free_port, place, quiet, rotate, show
+from common import Figure, Kernel, Place, free_port, place, quiet, rotate, show
 
 WARM = int(os.environ.get("BENCH_WARM", "40"))  # launches per tool and round: 200 in five rounds
 NOTEBOOK = '''
@@ -134,10 +133,20 @@ def ipyparallel(samples: Samples) -> None:
         samples.warm("ipyparallel, warm", kernel, "view.apply_sync(make(folder, number))")
         kernel.run("cluster.stop_cluster_sync(); client.close()")
 
+def start_nbdistributed(kernel: Kernel, definitions: str) -> None:
+    "Its ranks in distributed mode, with what `definitions` defines: it loses cells that are sent before its ranks have come up."
+    kernel.run("%load_ext nbdistributed\n%dist_init -n 2\n%dist_mode -d\nshell = get_ipython()", timeout=120)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        kernel.run(f"shell.run_cell_magic('distributed', '', {definitions!r})")
+        if "Rank 1" in kernel.run("shell.run_cell_magic('distributed', '', 'print(defined)')"): return
+        time.sleep(.5)
+    raise TimeoutError("nbdistributed did not come up within 60 s")
+
 def nbdistributed(samples: Samples) -> None:
-    "Sends the text of a cell; its class and function are defined on the ranks beforehand. Its first cell is lost without a pause."
+    "Sends the text of a cell; its class and function are defined on the ranks beforehand."
     with Kernel(samples.where) as kernel:
-        kernel.run(f"import time\n%load_ext nbdistributed\n%dist_init -n 2\n%dist_mode -d\ntime.sleep(2); shell = get_ipython()\nshell.run_cell_magic('distributed', '', {NOTEBOOK!r})")
+        start_nbdistributed(kernel, f"{NOTEBOOK}\ndefined = True")
         samples.warm("nbdistributed, warm", kernel, "shell.run_cell_magic('distributed', '', f'make({folder!r}, {number})()')")
         kernel.run("shell.run_line_magic('dist_shutdown', '')")
 
@@ -145,7 +154,7 @@ def nbdistributed(samples: Samples) -> None:
 def figures(rounds: int = 5) -> list[Figure]:
     with place() as where:
         samples = Samples(where)
-        tools = {"lepton_bench": ours, "lepton_bench.cli": ours_alone, "lepton_bench.bench": ours_spawned, "torch": torchrun,
+        tools = {"ours": ours, "ours, no forkserver yet": ours_alone, "ours, FORKSERVER=0": ours_spawned, "torchrun": torchrun,
                  **{f.__name__: f for f in (accelerate, ipyparallel, nbdistributed) if where.has(f.__name__)}}
         for r in range(rounds):
             for name, tool in rotate(tools, r):

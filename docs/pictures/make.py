@@ -1,0 +1,64 @@
+"""Takes the pictures of the README in a real JupyterLab: .venv/bin/python docs/pictures/make.py
+
+It needs Chromium and the full Fashion-MNIST (as the tests do), takes about two minutes on two cores, and writes PNG files beside itself.
+"""
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]/"tests"), str(HERE.parents[1]/"tests"/"e2e")]
+from isolation import Isolation, mirror  # noqa: E402
+from lab import Notebook, browser_page, chromium, copy_quickstart, lab_server, until  # noqa: E402
+
+LIMIT = 300_000  # bytes of a picture
+LAUNCH = "run = alloc.launch(train"
+
+
+def save(name: str, picture: bytes) -> None:
+    "A picture with a palette, which halves it."
+    import io
+
+    from PIL import Image
+    image = Image.open(io.BytesIO(picture)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    path = HERE/f"{name}.png"
+    image.save(path, optimize=True)
+    size = path.stat().st_size
+    assert size < LIMIT, f"{path.name} has {size} bytes"
+    print(f"{path.name}: {size/1000:.0f} kB, {image.width} x {image.height}")
+
+
+def take(place: Isolation) -> None:
+    folder = place.root/"tutorials"
+    folder.mkdir()
+    copy_quickstart(folder, epochs=3, train_size=20_000)
+    (folder/"data").symlink_to(Path(mirror()).resolve())  # what is printed then has no path of this machine
+    with lab_server(folder, {**place.environment(), "LEPTON_BENCH_MIRROR": "data"}) as address, browser_page((1100, 800)) as page:
+        notebook = Notebook(page, address, "90_quickstart.ipynb")
+        notebook.menu("View", "Appearance", "Show Left Sidebar")  # off: the page is what matters
+        notebook.run_all()
+        until(lambda: notebook.finished("alloc = lb.allocate"), "two devices are allocated")
+        save("devices", notebook.show("lb.devices()"))
+        until(lambda: "epoch 2 of 3" in notebook.output(LAUNCH), "two epochs are done")
+        save("training", notebook.show(LAUNCH))
+        notebook.theme(True)
+        save("training-dark", notebook.show(LAUNCH))
+        until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 180)
+        save("plot-dark", notebook.show("run.plot()"))
+        notebook.theme(False)
+        save("plot", notebook.show("run.plot()"))
+
+
+def main() -> None:
+    if not chromium(): sys.exit("there is no Chromium here: apt install chromium")
+    if not mirror(): sys.exit("the full data set is not here: set LEPTON_BENCH_MIRROR, or put it in ../shared/data")
+    place = Isolation.new()
+    try: take(place)
+    finally:
+        subprocess.run([Path(sys.executable).parent/"lepton-bench", "release", "--all"], env=place.environment(), stdin=subprocess.DEVNULL, check=False)
+        left = place.shut_down()
+        place.remove()
+    if left: sys.exit("left behind:\n  " + "\n  ".join(left))
+
+
+if __name__ == "__main__": main()

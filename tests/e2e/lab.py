@@ -1,0 +1,159 @@
+"""A JupyterLab of its own, and a browser that uses it as a person does: through menus, cells and what is on the screen.
+
+The tests and `docs/pictures/make.py` share it. Chromium is the system's: nothing is downloaded here.
+"""
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+QUICKSTART = REPOSITORY/"nbs"/"tutorials"/"90_quickstart.ipynb"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SETTINGS = {  # of JupyterLab: nothing that asks the network or stands in the picture; every cell is drawn
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+def chromium() -> str | None:
+    "The system's Chromium, or None."
+    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+def until(condition: Callable[[], Any], what: str, timeout: float = 60., look: Callable[[], Any] = str) -> Any:
+    "Polls a condition, bounded; `look` says what is there instead."
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if value := condition(): return value
+        time.sleep(.1)
+    raise AssertionError(f"{what}: not within {timeout:.0f} s. There is: {look()}")
+
+
+def write_notebook(path: Path, cells: list[str]) -> Path:
+    "A notebook of code cells."
+    from nbformat import write
+    from nbformat.v4 import new_code_cell, new_notebook
+    kernel = {"display_name": "python3", "language": "python", "name": "python3"}
+    write(new_notebook(cells=[new_code_cell(c) for c in cells], metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def copy_quickstart(folder: Path, **parameters: Any) -> Path:
+    "The quickstart without outputs, with other parameters, as a person would type them."
+    notebook = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code": cell["outputs"], cell["execution_count"] = [], None
+        if "parameters" not in cell["metadata"].get("tags", []): continue
+        lines = "".join(cell["source"])
+        for name, value in parameters.items():
+            lines, n = re.subn(rf"(?m)^{name} = \S+", f"{name} = {value!r}", lines)
+            assert n == 1, f"the quickstart has no parameter {name}"
+        cell["source"] = lines
+    path = folder/QUICKSTART.name
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def lab_server(folder: Path, env: dict[str, str], token: str = "looking") -> Iterator[str]:
+    "JupyterLab on a free port, its root being `folder`: the address. It ends with the block."
+    place = folder/".lab"
+    for name, values in SETTINGS.items():
+        file = place/"settings"/f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    env = {**env, "JUPYTERLAB_SETTINGS_DIR": str(place/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(place/"workspaces"),
+           "JUPYTER_RUNTIME_DIR": str(place/"runtime")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}",
+               f"--IdentityProvider.token={token}", "--ServerApp.ip=127.0.0.1"]
+    with (place/"server.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try: yield f"{until(lambda: _answers(place/'runtime', server), 'JupyterLab answers', 60, (place/'server.log').read_text)}lab?token={token}"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try: server.wait(20)
+        except subprocess.TimeoutExpired: server.kill()
+        server.wait()
+
+
+def _answers(runtime: Path, server: subprocess.Popen) -> str | None:
+    "The server's address, once it answers."
+    assert server.poll() is None, f"JupyterLab ended with {server.returncode}"
+    for file in runtime.glob("jpserver-*.json"):
+        try:
+            url = json.loads(file.read_text())["url"]
+            with urllib.request.urlopen(f"{url}api", timeout=2): return url
+        except (OSError, ValueError, KeyError): continue
+    return None
+
+
+@contextmanager
+def browser_page(size: tuple[int, int] = (1280, 900)) -> Iterator[Any]:
+    "A page of a fresh headless browser."
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        try: yield browser.new_page(viewport={"width": size[0], "height": size[1]})
+        finally: browser.close()
+
+
+class Notebook:
+    "One notebook in the page."
+
+    def __init__(self, page: Any, address: str, name: str):
+        self.page = page
+        base, _, token = address.partition("?")
+        page.goto(f"{base}/tree/{name}?reset&{token}")
+        self.panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+        self.panel.locator(".jp-Cell").first.wait_for(timeout=60_000)
+        # running cells before the kernel is there makes JupyterLab ask for one
+        page.locator(".jp-StatusBar-TextItem, .jp-StatusBar-Widget", has_text=re.compile(r"^Python 3.*\| Idle$")).first.wait_for(timeout=60_000)
+
+    def menu(self, *labels: str) -> None:
+        "Clicks through a menu: Run, Run All Cells."
+        self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile(f"^{labels[0]}$")).click()
+        for label in labels[1:-1]: self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{label}$")).hover()
+        self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{labels[-1]}$")).click()
+
+    def run_all(self) -> None: self.menu("Run", "Run All Cells")
+
+    def theme(self, dark: bool) -> None:
+        name = f"JupyterLab {'Dark' if dark else 'Light'}"
+        self.menu("Settings", "Theme", name)
+        self.page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=10_000)
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=10_000)
+
+    def cell(self, text: str) -> Any:
+        "The code cell with that text in its source."
+        return self.panel.locator(".jp-CodeCell").filter(has=self.page.locator(".jp-InputArea", has_text=text)).first
+
+    def output(self, text: str) -> str:
+        "What stands below a cell."
+        areas = self.cell(text).locator(".jp-OutputArea-output")
+        return "\n".join(areas.all_inner_texts())
+
+    def errors(self) -> list[str]:
+        "What is shown in red."
+        return self.panel.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+
+    def pictures(self, text: str) -> list[list[int]]:
+        "Width and height of the pictures below a cell, as they are in the file."
+        return self.cell(text).locator(".jp-OutputArea-output img").evaluate_all("all => all.map(i => [i.naturalWidth, i.naturalHeight])")
+
+    def finished(self, text: str) -> bool:
+        "Whether a cell has run."
+        return bool(re.search(r"\[\d+\]", self.cell(text).locator(".jp-InputPrompt").inner_text()))
+
+    def show(self, text: str, file: Path | None = None) -> bytes:
+        "A picture of the window, this cell at the top."
+        self.cell(text).evaluate("cell => cell.scrollIntoView({block: 'start'})")
+        return self.page.screenshot(path=file)

@@ -1,0 +1,92 @@
+"""The quickstart in a real JupyterLab, as a person runs it: Run All Cells, then looking at what is on the screen."""
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from lab import Notebook, browser_page, chromium, copy_quickstart, lab_server, until, write_notebook  # noqa: E402
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
+              pytest.mark.skipif(not chromium(), reason="NO BROWSER: there is no Chromium here, so nobody looks at JupyterLab (apt install chromium)")]
+LAUNCH = "run = alloc.launch(train"
+TAKE = """import torch.distributed as dist
+import lepton_bench as lb
+
+alloc = lb.allocate(2, name="failing")"""
+FAILING = """def train(rate):
+    weights = [1., 2., 3.]
+    if dist.get_rank() == 1:
+        weights[3] -= rate
+    dist.barrier()
+
+run = alloc.launch(train, rate=.1)
+run.result()"""
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory) -> Path:
+    "Where pictures go: a folder of the caller's choice, or one that is forgotten."
+    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("lab")
+    copy_quickstart(folder, epochs=3, train_size=8000)
+    write_notebook(folder/"failing.ipynb", [TAKE, FAILING, "alloc"])
+    try:
+        with lab_server(folder, dict(os.environ)) as address: yield address
+    finally:  # a test that failed in the middle leaves its allocation, which outlives the server by design
+        subprocess.run([Path(sys.executable).parent/"lepton-bench", "release", "--all"], stdin=subprocess.DEVNULL, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def page(server: str) -> Iterator:
+    with browser_page() as page: yield page
+
+
+def test_the_quickstart_runs_top_to_bottom(server, page, screenshots):
+    notebook = Notebook(page, server, "90_quickstart.ipynb")
+    notebook.run_all()
+
+    until(lambda: notebook.finished("alloc = lb.allocate"), "two devices are allocated", look=notebook.errors)
+    table = notebook.cell("lb.devices()").locator("table")
+    assert "held by" in table.inner_text() and table.locator("tbody tr").count() >= 2
+    assert "quickstart: 2 ranks" in notebook.output("alloc = lb.allocate")
+    notebook.show("lb.devices()", screenshots/"devices.png")
+
+    until(lambda: "epoch 1 of 3" in notebook.output(LAUNCH), "output appears while the ranks train", look=lambda: notebook.output(LAUNCH))
+    assert "is done" not in notebook.output(LAUNCH), "the first epoch is shown before the run has ended"
+    assert notebook.finished("imshow(images[(labels == c)") and notebook.pictures("imshow(images[(labels == c)"), "other cells run during training"
+    notebook.show(LAUNCH, screenshots/"training.png")
+
+    until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 120, look=lambda: (notebook.errors(), notebook.output(LAUNCH)))
+    output = notebook.output(LAUNCH)
+    assert "[0-1] epoch 3 of 3" in output and "is done in" in output
+    assert float(re.search(r"test accuracy (0\.\d+)", notebook.output("run.wait()"))[1]) > .75
+    assert [w > 500 and h > 200 for w, h in notebook.pictures("run.plot(")] == [True], "the plot is one picture"
+    assert "a picture of a hat" in notebook.output("def stumble")
+    assert notebook.errors() == []
+    for dark in (False, True):
+        notebook.theme(dark)
+        notebook.show("run.plot(", screenshots/f"plot-{'dark' if dark else 'light'}.png")
+    notebook.theme(False)
+
+
+def test_a_failing_run_shows_the_rank_and_the_line_of_the_notebook(server, page, screenshots):
+    notebook = Notebook(page, server, "failing.ipynb")
+    notebook.run_all()
+    until(lambda: any("RunError" in text for text in notebook.errors()), "the error is shown", look=notebook.errors)
+    error = "\n".join(notebook.errors())
+    assert "rank 1 raised IndexError: list index out of range" in error and "weights[3] -= rate" in error
+    for dark in (False, True):
+        notebook.theme(dark)
+        notebook.show("weights = [1., 2., 3.]", screenshots/f"failure-{'dark' if dark else 'light'}.png")
+    notebook.theme(False)
