@@ -24,7 +24,7 @@ from .engines.base import get_engine, require
 from .errors import AllocationError, BenchError, DeviceError, LaunchError
 from .output import follow_in_background, in_notebook, new_output
 from .packing import cell_labels, cell_sources, classify, describe_arguments, pack
-from .processes import ProcessId
+from .processes import ProcessId, wait_gone
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
 from .resources.queue import Request, check_possible
@@ -108,6 +108,7 @@ class Allocation:
         try: ask(self.client, "release", timeout=timeout)
         except AllocationError:
             if self.alive: raise
+        wait_gone(self.supervisor, timeout)
 
 # %% ../nbs/50_bench.ipynb #c013
 @patch
@@ -117,8 +118,8 @@ def __enter__(self: Allocation) -> Allocation: return self
 def __exit__(self: Allocation, kind: Any, *_: Any) -> None:
     try:
         if kind is None and self.alive:
-            info = self.info
-            for run in (*([info["run"]] if info["run"] else []), *info["queue"]): Run(self.runs/run).wait()
+            now = ask(self.client, "describe")["allocation"]
+            for run in (*([now["run"]] if now["run"] else []), *now["queue"]): Run(self.runs/run).wait()
     finally: self.release()
 
 # %% ../nbs/50_bench.ipynb #c015
@@ -280,7 +281,6 @@ def submit(engine: Any, spec: Spec) -> dict:  # the allocation's file
     try: return _await_grant(handle.notify, lambda: engine.poll([handle]) == ["gone"], spec.name, lambda: engine.logs(handle))
     except BaseException:
         handle.notify.close()  # hanging up: the ticket goes, what was half granted is given back
-        from lepton_bench.processes import wait_gone
         wait_gone(ProcessId.from_dict(handle.data["process"]), 10.)
         raise
     finally: handle.notify.close()

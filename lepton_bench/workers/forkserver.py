@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Body', 'forkserver_key', 'trampoline', 'find_target', 'reseed', 'set_environment', 'redirect', 'enter_child', 'serve',
            'preload', 'shared_body', 'forkserver_path', 'connect_forkserver', 'fork', 'spawn', 'spawned_body',
-           'PrivateForkserver', 'private_body', 'forkservers', 'shutdown_forkservers', 'main']
+           'PrivateForkserver', 'private_body', 'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c002
 import fcntl
@@ -368,6 +368,13 @@ def forkservers() -> list[tuple[Path, ProcessId]]:
     return found
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c037
+def is_answered(path: Path) -> bool:
+    "Whether somebody listens on a socket file."
+    stream = _connect(path)
+    if stream: stream.close()
+    return stream is not None
+
+# %% ../../nbs/workers/31_forkserver.ipynb #c038
 def shutdown_forkservers(timeout: float = 10.) -> int:  # how many were ended
     "Ask this user's forkservers to leave, and wait until they have."
     from lepton_bench.processes import wait_gone
@@ -376,17 +383,19 @@ def shutdown_forkservers(timeout: float = 10.) -> int:  # how many were ended
         if stream := _connect(path):
             stream.send({"op": "shutdown"}); stream.close()
         wait_gone(process, timeout)
-        for leftover in path.parent.glob(f"{path.name}.*"): leftover.unlink(missing_ok=True)
+    for path in settings().sockets.glob("*"):
+        if path.is_socket() and not is_answered(path): path.unlink(missing_ok=True)
+        if path.suffix in (".lock", ".log") and not path.with_suffix("").exists(): path.unlink(missing_ok=True)
     return len(found)
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c039
+# %% ../../nbs/workers/31_forkserver.ipynb #c040
 def main(arguments: list[str]) -> None:
     "python -m lepton_bench.workers.forkserver PATH IDLE | --target JSON"
     if arguments[0] == "--target": return trampoline(spawned_body(arguments[1]))
     if os.fork(): os._exit(0)
     trampoline(partial(shared_body, arguments[0], float(arguments[1])))
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c040
+# %% ../../nbs/workers/31_forkserver.ipynb #c041
 if __name__ == "__main__":
     from lepton_bench.workers.forkserver import main as _main  # the importable module, so that classes exist once
     _main(sys.argv[1:])

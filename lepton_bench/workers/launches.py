@@ -92,6 +92,7 @@ class Launch:
     killed: bool = False  # whether the ranks' ends are our doing
     kill_at: float = float("inf")  # monotonic seconds
     restarts: list[dict] = field(default_factory=list)
+    end: dict = field(default_factory=dict)  # what the record will say, once it has ended
     waiters: list[Any] = field(default_factory=list)
     # this attempt
     ended: dict[int, dict] = field(default_factory=dict)

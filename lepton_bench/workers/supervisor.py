@@ -37,6 +37,7 @@ from .channel import Server, Stream, stream_pair
 from .crew import Crew
 from .forkserver import Body, private_body, redirect
 from .launches import Failure, Launch, describe_end, describe_status, note_save, package_versions
+from .rank import open_output
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c004
 class Supervisor:
@@ -58,6 +59,7 @@ class Supervisor:
         self.leases, self.devices = list[Lease](), list[Device]()
         self.current: Launch | None = None
         self.queue: deque[Launch] = deque()
+        self.unwritten: list[Launch] = []  # ended, but the record could not be written yet
         self.finished: dict[str, str] = {}  # run -> status
         self.releasing: list[Any] = []  # who waits for the release
         self.ending, self.signalled, self.gone = "", False, False  # why it ends; SIGTERM has come; it has ended
@@ -323,21 +325,29 @@ def close_metrics(self: Supervisor, launch: Launch) -> None:
 
 @patch
 def conclude(self: Supervisor, launch: Launch, end: dict) -> None:
-    "Write the record and tell who waits."
-    assert launch.writer is not None  # written when it was taken in line
+    "Write the record and tell who waits; on a full disk both happen when there is room again."
     unsent = {r: e["unsent"] for r, e in launch.ended.items() if "unsent" in e}
     steps = launch.progress.get(0, (None, None))[0]
-    try:
-        launch.writer.update(**end, ended=time.time(), attempt=launch.attempt, restarts=launch.restarts, stalled=sum(launch.stalled.values()), steps=steps,
-                             extra={"progress": launch.progress, "unsent": unsent, "warnings": launch.warnings})
-    except OSError as e: print(f"{launch.directory}: the record cannot be written: {e}", file=sys.stderr, flush=True)
-    self.finished[launch.run] = end["status"]
-    for to in launch.waiters: self.server.reply(to, {"status": end["status"]})
+    launch.end = {**end, "ended": time.time(), "attempt": launch.attempt, "restarts": launch.restarts, "stalled": sum(launch.stalled.values()), "steps": steps,
+                  "extra": {"progress": launch.progress, "unsent": unsent, "warnings": launch.warnings}}
+    self.unwritten.append(launch)
+    self.write_ends()
+
+@patch
+def write_ends(self: Supervisor) -> None:
+    "Write the records of runs that have ended, and tell who waits for them."
+    for launch in list(self.unwritten):
+        if launch.writer:
+            launch.writer.update(**launch.end)
+            if launch.writer.problem and not self.ending: continue
+        self.unwritten.remove(launch)
+        self.finished[launch.run] = launch.end["status"]
+        for to in launch.waiters: self.server.reply(to, {"status": launch.end["status"]})
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c021
 @patch
 def find_launch(self: Supervisor, run: str) -> Launch | None:
-    return next((x for x in (self.current, *self.queue) if x and x.run == run), None)
+    return next((x for x in (self.current, *self.queue, *self.unwritten) if x and x.run == run), None)
 
 @patch
 def on_wait(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
@@ -353,6 +363,7 @@ def on_stop(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def stop(self: Supervisor, launch: Launch, kill: bool = False) -> None:
     "Interrupt a run's ranks, and kill those that do not end in time; a run in line is only taken out of it."
+    if launch in self.unwritten: return
     if launch is not self.current:
         self.queue.remove(launch)
         return self.conclude(launch, {"status": "stopped", "reason": "stopped before it began", "error": None})
@@ -382,6 +393,9 @@ def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.server.reply(to, {"allocation": self.describe()})
 
 @patch
+def on_describe(self: Supervisor, to: Any, header: dict, payload: bytes) -> None: self.server.reply(to, {"allocation": self.describe()})
+
+@patch
 def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Have every rank write where it stands."
     files = [self.folder/f"stacks-{r}.txt" for r in sorted(self.crew.living)]
@@ -391,7 +405,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.server.reply(to, {"files": [str(p) for p in files]})
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c022
-_REQUESTS = ("launch", "wait", "stop", "restart", "release", "adopt", "stacks")
+_REQUESTS = ("describe", "launch", "wait", "stop", "restart", "release", "adopt", "stacks")
 
 @patch
 def serve_clients(self: Supervisor) -> None:
@@ -423,10 +437,9 @@ def tick_slowly(self: Supervisor) -> None:
     "Once a second: mend what somebody deleted, write progress, look whether anybody still wants us."
     self.server.rebind()
     if not self.path.exists(): self.publish()
+    self.write_ends()
     if launch := self.current:
-        if launch.progress and launch.writer:
-            try: launch.writer.update(steps=launch.progress.get(0, (None,))[0], extra={"progress": launch.progress})
-            except OSError as e: self.warn(launch, f"progress is not written: {e.strerror}")
+        if launch.progress and launch.writer: launch.writer.update(steps=launch.progress.get(0, (None,))[0], extra={"progress": launch.progress})
     elif reason := self.why_give_back():
         self.end(reason)
 
@@ -548,6 +561,7 @@ def live(self: Supervisor) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         for fd in (1, 2): redirect(fd, self.folder/"supervisor.log")
+        open_output()  # a full disk must not end us
         granted = wait_for_devices(self.spec, self.notify, lambda: self.signalled)
         if granted: self.settle(*granted)
     except (BenchError, OSError) as e: granted = self.give_up(e, claimed=True)

@@ -135,11 +135,11 @@ def ipyparallel(samples: Samples) -> None:
 
 def start_nbdistributed(kernel: Kernel, definitions: str) -> None:
     "Its ranks in distributed mode, with what `definitions` defines: it loses cells that are sent before its ranks have come up."
-    kernel.run("%load_ext nbdistributed\n%dist_init -n 2\n%dist_mode -d\nshell = get_ipython()", timeout=120)
+    kernel.run("import time\n%load_ext nbdistributed\n%dist_init -n 2\n%dist_mode -d\nshell = get_ipython()", timeout=120)
     end = time.monotonic() + 60
     while time.monotonic() < end:
         kernel.run(f"shell.run_cell_magic('distributed', '', {definitions!r})")
-        if "Rank 1" in kernel.run("shell.run_cell_magic('distributed', '', 'print(defined)')"): return
+        if kernel.run("shell.run_cell_magic('distributed', '', 'print(defined)')").count("True") == 2: return
         time.sleep(.5)
     raise TimeoutError("nbdistributed did not come up within 60 s")
 
