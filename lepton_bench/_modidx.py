@@ -846,6 +846,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'lepton_bench/workers/forkserver.py'),
                                                  'lepton_bench.workers.forkserver.forkserver_path': ( 'workers/forkserver.html#forkserver_path',
                                                                                                       'lepton_bench/workers/forkserver.py'),
+                                                 'lepton_bench.workers.forkserver.forkserver_runs': ( 'workers/forkserver.html#forkserver_runs',
+                                                                                                      'lepton_bench/workers/forkserver.py'),
                                                  'lepton_bench.workers.forkserver.forkservers': ( 'workers/forkserver.html#forkservers',
                                                                                                   'lepton_bench/workers/forkserver.py'),
                                                  'lepton_bench.workers.forkserver.is_answered': ( 'workers/forkserver.html#is_answered',

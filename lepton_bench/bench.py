@@ -30,8 +30,10 @@ from .resources.leases import holder_of
 from .resources.queue import Request, check_possible
 from .run import Run, ask, connect, explain
 from .runs.store import new_run_id, runs_directory
+from .settings import settings
 from .tables import Table
 from .workers.allocations import Spec, allocations_directory, list_allocations, read_allocation
+from .workers.forkserver import forkserver_runs
 
 # %% ../nbs/50_bench.ipynb #c004
 def devices() -> DeviceTable:
@@ -211,7 +213,8 @@ def _again(shape: tuple) -> Allocation | None:
 # %% ../nbs/50_bench.ipynb #c025
 def _label() -> str:
     "The notebook or command that asks."
-    return os.environ.get("JPY_SESSION_NAME") or (os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python")
+    if in_notebook(): return os.path.basename(os.environ.get("JPY_SESSION_NAME", "")) or "a notebook"
+    return os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
 
 class _Waiting:
     "Says, in one line that is rewritten, why an allocation is not there yet."
@@ -223,11 +226,10 @@ class _Waiting:
         if self.output: self.output.show([], [], text)
 
 # %% ../nbs/50_bench.ipynb #c026
-def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callable[[], str]) -> dict:
+def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callable[[], str], waiting: _Waiting) -> dict:
     "The allocation's file once it is granted."
     import lepton_bench.errors as errors
     notify.sock.settimeout(.5)
-    waiting = _Waiting()
     while True:
         try: message = notify.receive()
         except TimeoutError:
@@ -277,8 +279,10 @@ def allocate(count: int = 1,  # devices, and ranks
 # %% ../nbs/50_bench.ipynb #c029
 def submit(engine: Any, spec: Spec) -> dict:  # the allocation's file
     "Ask an engine, and wait until the devices are granted."
+    waiting = _Waiting()
+    if engine.name == "local" and settings().forkserver and not forkserver_runs(): waiting.say("starting a forkserver: it imports torch, once for all allocations of this environment")
     handle = engine.submit(spec)
-    try: return _await_grant(handle.notify, lambda: engine.poll([handle]) == ["gone"], spec.name, lambda: engine.logs(handle))
+    try: return _await_grant(handle.notify, lambda: engine.poll([handle]) == ["gone"], spec.name, lambda: engine.logs(handle), waiting)
     except BaseException:
         handle.notify.close()  # hanging up: the ticket goes, what was half granted is given back
         wait_gone(ProcessId.from_dict(handle.data["process"]), 10.)

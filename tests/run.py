@@ -104,7 +104,7 @@ def drift(env: dict[str, str]) -> Report:
 def lint(env: dict[str, str]) -> Report:
     "ruff and mypy."
     report = Report()
-    report.add("ruff", *call([BIN/"ruff", "check", "--output-format", "concise", "lepton_bench", "tests"], env, 120))
+    report.add("ruff", *call([BIN/"ruff", "check", "--output-format", "concise", "lepton_bench", "tests", "docs"], env, 120))
     report.add("mypy", *call([BIN/"mypy"], env, 300))
     return report
 

@@ -394,7 +394,7 @@ def test_a_module_runs_like_python_m(alloc, tmp_path, monkeypatch):
 def test_scripts_see_what_torchrun_sets(alloc, tmp_path):
     names = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK GROUP_WORLD_SIZE ROLE_RANK ROLE_WORLD_SIZE ROLE_NAME MASTER_ADDR MASTER_PORT".split()
     script = tmp_path/"show.py"
-    script.write_text("import json, os, sys\nopen(sys.argv[1] + os.environ['RANK'], 'w').write(json.dumps({k: v for k, v in os.environ.items() if not k.startswith('LEPTON')}))")
+    script.write_text("import json, os, sys\nopen(sys.argv[1] + os.environ['RANK'], 'w').write(json.dumps(dict(os.environ)))")
     import json
     assert alloc.launch(str(script), args=[str(tmp_path/"ours")]).wait(60).status == "done"
     torchrun = Path(sys.executable).parent/"torchrun"
@@ -416,7 +416,11 @@ def test_runs_are_listed_and_found_again(alloc):
 
 def test_another_process_attaches_and_goes_on(alloc):
     run = alloc.launch(endless)
-    code = f"import lepton_bench as lb\na = lb.attach('tests')\nprint(a)\nr = lb.get_run('{run.id}')\nprint(r.stop().status)\nprint(a.launch(len, [1, 2]).result(30))"
+    code = f"""import lepton_bench as lb
+a = lb.attach('tests')
+print(a)
+print(lb.get_run('{run.id}').stop().status)
+print(a.launch(len, [1, 2]).result(30))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[1:] == ["stopped", "2"], done
     assert lb.attach("tests").launch(len, "abc").result(30) == 3

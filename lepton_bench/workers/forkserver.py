@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Body', 'forkserver_key', 'trampoline', 'find_target', 'reseed', 'set_environment', 'redirect', 'enter_child', 'serve',
-           'preload', 'shared_body', 'forkserver_path', 'connect_forkserver', 'fork', 'spawn', 'spawned_body',
-           'PrivateForkserver', 'private_body', 'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
+           'preload', 'shared_body', 'forkserver_path', 'forkserver_runs', 'connect_forkserver', 'fork', 'spawn',
+           'spawned_body', 'PrivateForkserver', 'private_body', 'forkservers', 'is_answered', 'shutdown_forkservers',
+           'main']
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c002
 import fcntl
@@ -201,6 +202,13 @@ def _start(path: Path, timeout: float) -> Stream:
     raise BenchError(f"the forkserver did not start within {timeout:.0f} s; its log is {path}.log. LEPTON_BENCH_FORKSERVER=0 goes on without one.")
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c027
+def forkserver_runs() -> bool:
+    "Whether this environment's forkserver is up, so that asking it takes no time."
+    stream = _connect(forkserver_path())
+    if stream: stream.close()
+    return stream is not None
+
+# %% ../../nbs/workers/31_forkserver.ipynb #c028
 def connect_forkserver(timeout: float = 60.) -> Stream:  # seconds
     "A connection to this environment's forkserver, which is started if need be."
     path = forkserver_path()
@@ -209,7 +217,7 @@ def connect_forkserver(timeout: float = 60.) -> Stream:  # seconds
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _connect(path) or _start(path, timeout)
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c028
+# %% ../../nbs/workers/31_forkserver.ipynb #c029
 def fork(target: str,  # "package.module:function", called as function(arguments, descriptors) in the child
          arguments: dict,  # JSON-able
          fds: Sequence[int] = (),  # descriptors the child receives
@@ -226,7 +234,7 @@ def fork(target: str,  # "package.module:function", called as function(arguments
     except TimeoutError: raise BenchError(f"the forkserver did not answer within {timeout:.0f} s; its log is {forkserver_path()}.log") from None
     finally: stream.close()
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c030
+# %% ../../nbs/workers/31_forkserver.ipynb #c031
 def spawn(target: str,  # as for `fork`
           arguments: dict,  # JSON-able
           fds: Sequence[int] = (),  # descriptors the child receives
@@ -237,14 +245,14 @@ def spawn(target: str,  # as for `fork`
                                stdin=subprocess.DEVNULL, start_new_session=True)
     return ProcessId.of(process.pid)
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c031
+# %% ../../nbs/workers/31_forkserver.ipynb #c032
 def spawned_body(request: str) -> Body:
     "What a spawned interpreter runs."
     found = json.loads(request)
     sys.path[:] = found["sys_path"]
     return partial(find_target(found["target"]), found["arguments"], found["fds"])
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c033
+# %% ../../nbs/workers/31_forkserver.ipynb #c034
 class PrivateForkserver:
     "Holds leases, makes ranks, reports their ends, leaves no orphan."
     def __init__(self,
@@ -340,7 +348,7 @@ class PrivateForkserver:
         self.end()
         return None
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c034
+# %% ../../nbs/workers/31_forkserver.ipynb #c035
 def private_body(sock: socket.socket,  # the agent's socket
                  parent: int,  # the supervisor's pid
                  spawns: bool,  # new interpreters instead of forks
@@ -353,7 +361,7 @@ def private_body(sock: socket.socket,  # the agent's socket
     set_parent_death_signal(signal.SIGTERM, parent)
     return server.run()
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c036
+# %% ../../nbs/workers/31_forkserver.ipynb #c037
 def forkservers() -> list[tuple[Path, ProcessId]]:
     "The forkservers of this user that answer."
     found = []
@@ -367,14 +375,14 @@ def forkservers() -> list[tuple[Path, ProcessId]]:
         finally: stream.close()
     return found
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c037
+# %% ../../nbs/workers/31_forkserver.ipynb #c038
 def is_answered(path: Path) -> bool:
     "Whether somebody listens on a socket file."
     stream = _connect(path)
     if stream: stream.close()
     return stream is not None
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c038
+# %% ../../nbs/workers/31_forkserver.ipynb #c039
 def shutdown_forkservers(timeout: float = 10.) -> int:  # how many were ended
     "Ask this user's forkservers to leave, and wait until they have."
     from lepton_bench.processes import wait_gone
@@ -388,14 +396,14 @@ def shutdown_forkservers(timeout: float = 10.) -> int:  # how many were ended
         if path.suffix in (".lock", ".log") and not path.with_suffix("").exists(): path.unlink(missing_ok=True)
     return len(found)
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c040
+# %% ../../nbs/workers/31_forkserver.ipynb #c041
 def main(arguments: list[str]) -> None:
     "python -m lepton_bench.workers.forkserver PATH IDLE | --target JSON"
     if arguments[0] == "--target": return trampoline(spawned_body(arguments[1]))
     if os.fork(): os._exit(0)
     trampoline(partial(shared_body, arguments[0], float(arguments[1])))
 
-# %% ../../nbs/workers/31_forkserver.ipynb #c041
+# %% ../../nbs/workers/31_forkserver.ipynb #c042
 if __name__ == "__main__":
     from lepton_bench.workers.forkserver import main as _main  # the importable module, so that classes exist once
     _main(sys.argv[1:])

@@ -155,5 +155,6 @@ class Notebook:
 
     def show(self, text: str, file: Path | None = None) -> bytes:
         "A picture of the window, this cell at the top."
+        self.page.mouse.move(2, 2)  # nothing is lit up because the mouse happens to be there
         self.cell(text).evaluate("cell => cell.scrollIntoView({block: 'start'})")
         return self.page.screenshot(path=file)
