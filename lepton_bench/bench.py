@@ -7,6 +7,7 @@ __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'new_name', 'check_na
            'AllocationTable', 'allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
+import hashlib
 import os
 import random
 import re
@@ -33,6 +34,7 @@ from .runs.store import new_run_id, runs_directory
 from .settings import settings
 from .tables import Table
 from .workers.allocations import Spec, allocations_directory, list_allocations, read_allocation
+from .workers.channel import encode
 from .workers.forkserver import forkserver_runs
 
 # %% ../nbs/50_bench.ipynb #c004
@@ -66,6 +68,7 @@ class Allocation:
         self.name, self.count, self.device_ids = found["name"], found["count"], found["devices"]
         self.kind, self.supervisor = found["device_kind"], ProcessId.from_dict(found["supervisor"])
         self.runs = runs_directory()
+        self.context = ""  # digest of the environment that the supervisor knows
         self.client = connect(self.name)
 
     @property
@@ -150,9 +153,12 @@ class Launcher:
 
     def _send(self, header: dict, payload: bytes) -> Run:
         from dataclasses import asdict
-        run = Run(self.allocation.runs/new_run_id(self.allocation.runs))
-        answer = ask(self.allocation.client, "launch", payload, run=run.id, options=asdict(self.chosen), env=dict(os.environ), cwd=os.getcwd(),
-                     sys_path=[os.path.abspath(p) for p in sys.path], **header)
+        allocation, run = self.allocation, Run(self.allocation.runs/new_run_id(self.allocation.runs))
+        context = encode({"env": dict(os.environ), "cwd": os.getcwd(), "sys_path": [os.path.abspath(p) for p in sys.path]})
+        header |= {"run": run.id, "options": asdict(self.chosen), "context": hashlib.blake2b(context, digest_size=8).hexdigest()}
+        if allocation.context != header["context"]: header["context_data"] = context.decode()
+        answer = ask(allocation.client, "launch", payload, **header)
+        allocation.context = header["context"]
         if answer["ahead"]: print(f"run {run.id} waits behind {', '.join(answer['ahead'])}")
         if self.chosen.output and (in_notebook() or sys.stdout.isatty()):
             run.output = follow_in_background(run.directory, self.allocation.count, lambda: _last_words(run), new_output())
@@ -280,7 +286,8 @@ def allocate(count: int = 1,  # devices, and ranks
 def submit(engine: Any, spec: Spec) -> dict:  # the allocation's file
     "Ask an engine, and wait until the devices are granted."
     waiting = _Waiting()
-    if engine.name == "local" and settings().forkserver and not forkserver_runs(): waiting.say("starting a forkserver: it imports torch, once for all allocations of this environment")
+    if engine.name == "local" and settings().forkserver and not forkserver_runs():
+        waiting.say("starting a forkserver: it imports torch, once for all allocations of this environment")
     handle = engine.submit(spec)
     try: return _await_grant(handle.notify, lambda: engine.poll([handle]) == ["gone"], spec.name, lambda: engine.logs(handle), waiting)
     except BaseException:

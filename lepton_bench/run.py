@@ -79,7 +79,11 @@ class Run:
         self.output: threading.Thread | None = None  # what shows this run in the cell that launched it
 
     @property
-    def record(self) -> RunRecord: return read_run(self.directory)
+    def record(self) -> RunRecord:
+        "What the run's record says now; a supervisor writes it a moment after the launch."
+        end = time.monotonic() + 2
+        while not (self.directory/"run.json").exists() and self.directory.exists() and time.monotonic() < end: time.sleep(.001)
+        return read_run(self.directory)
 
     @property
     def status(self) -> str:

@@ -40,6 +40,7 @@ class Crew:
         self.generation, self.grouped, self.used = 0, False, True
         self.living, self.ready = set[int](), set[int]()
         self.broken: str | None = None  # why ranks cannot be had
+        self.contexts: set[str] = set()  # callers' environments that the ranks know, by digest
         self.modules: dict[str, int] = {}  # files the ranks have imported, and their time of change
         self.store: Any = None
 
@@ -56,7 +57,7 @@ class Crew:
         if self.living:
             self.phase = "killing"
             return self.agent.receive({"op": "kill"})
-        self.phase, self.generation, self.modules = "starting", self.generation + 1, {}
+        self.phase, self.generation, self.modules, self.contexts = "starting", self.generation + 1, {}, set()
         self.living = set(range(len(self.devices)))
         at_once = grouped and "torch" in sys.modules  # otherwise the ranks import torch while we do
         ranks = rank_specs(self.devices, self.ring_points, usable_cores(), len(inventory()))

@@ -84,6 +84,7 @@ class Launch:
     directory: Path
     header: dict  # what the client asked: kind, name, env, cwd, ...
     payload: bytes
+    context: dict = field(default_factory=dict)  # the caller's environment, folder and path
     writer: RunWriter | None = None  # of run.json, once it is there
     attempt: int = 0
     payload_file: str | None = None  # where a large payload lies

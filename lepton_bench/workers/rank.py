@@ -250,6 +250,7 @@ class Worker:
     def __init__(self, stream: Stream, lease: list[int]):
         self.stream, self.lease = stream, lease  # the lease is held by being open
         self.rank, self.world_size, self.env = 0, 1, dict[str, str]()
+        self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.group: Any = None
         self.exit_code: int | None = None
 
@@ -277,10 +278,12 @@ class Worker:
         directory = Path(message["directory"])
         redirect(1, log_path(directory, self.rank)); os.dup2(1, 2)
         error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
-        set_environment({**message["env"], **self.env, **message["run_env"], **error_file})
-        sys.path[:] = message["sys_path"]
-        try: os.chdir(message["cwd"])
-        except OSError as e: warnings.warn(f"the folder {message['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
+        if "context_data" in message: self.contexts[message["context"]] = message["context_data"]
+        caller = self.contexts[message["context"]]
+        set_environment({**caller["env"], **self.env, **message["run_env"], **error_file})
+        sys.path[:] = caller["sys_path"]
+        try: os.chdir(caller["cwd"])
+        except OSError as e: warnings.warn(f"the folder {caller['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
         add_sources(message["sources"], message["labels"])
         _run = context = RunContext(directory, message["run"], message["attempt"], self.rank, self.world_size, self.stream, self.ring_points)
         set_ring(context.open_ring)
