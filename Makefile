@@ -76,7 +76,7 @@ $(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints
 
 # one test looks at JupyterLab through a browser; where Chromium cannot be installed it is skipped, and says so
 browser:
-	@if ! command -v chromium >/dev/null; then
+	@if ! command -v chromium chromium-browser google-chrome >/dev/null; then
 	  $(call apt,chromium fonts-liberation) || echo "set-up: no Chromium and no right to install it: the browser test will be skipped"
 	fi
 

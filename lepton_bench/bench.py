@@ -29,7 +29,7 @@ from .processes import ProcessId, wait_gone
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
 from .resources.queue import Request, check_possible
-from .run import Run, ask, connect, explain
+from .run import Run, ask, connect, explain, release
 from .runs.store import new_run_id, runs_directory
 from .settings import settings
 from .tables import Table
@@ -110,10 +110,9 @@ class Allocation:
                 ) -> None:
         "Give the devices back; a run in progress is stopped. Repeating it does no harm."
         if not self.alive: return
-        try: ask(self.client, "release", timeout=timeout)
+        try: release(self.name, timeout)
         except AllocationError:
             if self.alive: raise
-        wait_gone(self.supervisor, timeout)
 
 # %% ../nbs/50_bench.ipynb #c013
 @patch

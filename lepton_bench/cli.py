@@ -9,6 +9,7 @@ __all__ = ['app', 'Json', 'devices', 'allocations', 'runs', 'logs', 'plot', 'lau
 # %% ../nbs/65_cli.ipynb #c002
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -97,12 +98,14 @@ def launch(context: typer.Context,
     arguments = list(context.args)
     target = module or (arguments.pop(0) if arguments else "")
     if not target: raise BenchError("what is to be launched? lepton-bench launch -n 2 train.py --lr 0.1, or -m package.module")
-    if not module and not Path(target).is_file(): classify(f"./{target}")  # says what is missing
-    if not module: target = os.path.abspath(target)
+    target = classify(module or os.path.abspath(target))[1]  # what does not exist is said before anything is taken
     engine = get_engine("local")
     spec = plan(count, engine, kind, memory, name, timeout, priority, warm=False, once=True, owned=not detach)
     allocation = Allocation(submit(engine, spec))
-    run = Launcher(allocation, Options(max_restarts=max_restarts, output=False)).launch(target, args=arguments)
+    try: run = Launcher(allocation, Options(max_restarts=max_restarts, output=False)).launch(target, args=arguments)
+    except BaseException:
+        allocation.release()
+        raise
     if detach: return print(f"run {run.id} on allocation {allocation.name}: lepton-bench logs -f {run.id}, lepton-bench stop {run.id}")
     code = _stream(run)
     allocation.release()
@@ -113,18 +116,20 @@ def _stream(run: Any) -> int:  # the code to exit with
     "Show a run's output until it ends; interrupts stop, then kill it."
     from lepton_bench.output import TerminalOutput
     from lepton_bench.output import follow as follow_run
-    interrupts = 0
-    while True:
-        try:
-            if interrupts: run.wait()
-            else: follow_run(run.directory, run.record.world_size, lambda: None if run.status in ("waiting", "running") else "", TerminalOutput())
-            break
-        except KeyboardInterrupt:
-            interrupts += 1
-            print("stopping; Ctrl-C again kills" if interrupts == 1 else "killing", file=sys.stderr)
-            from lepton_bench.run import ask
-            ask(run._client(), "stop", run=run.id, kill=interrupts > 1)
-    return _exit_code(run, interrupts > 0)
+    from lepton_bench.run import ask
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))  # an exception could come anywhere, also while we ask for the stop
+    handled = 0
+
+    def ended() -> str | None:
+        nonlocal handled
+        if len(pressed) > handled:
+            handled = len(pressed)
+            print("stopping; Ctrl-C again kills" if handled == 1 else "killing", file=sys.stderr, flush=True)
+            ask(run._client(), "stop", run=run.id, kill=handled > 1)
+        return None if run.status in ("waiting", "running") else ""
+    follow_run(run.directory, run.record.world_size, ended, TerminalOutput())
+    return _exit_code(run, bool(pressed))
 
 def _exit_code(run: Any, interrupted: bool) -> int:
     "As a shell expects it."
@@ -149,10 +154,10 @@ def release(name: Annotated[str | None, typer.Argument(help="The allocation.")] 
             everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False) -> None:
     "Give an allocation's devices back."
     from lepton_bench.bench import allocations as found
-    from lepton_bench.run import ask, connect
+    from lepton_bench.run import release as give_back
     if not name and not everything: raise BenchError("which allocation? lepton-bench allocations lists them; --all releases all")
     for n in ([a["name"] for a in found()] if everything else [name or ""]):
-        ask(connect(n), "release", timeout=60)
+        give_back(n)
         print(f"{n}: released")
 
 # %% ../nbs/65_cli.ipynb #c017

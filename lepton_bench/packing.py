@@ -6,12 +6,12 @@
 __all__ = ['references', 'cell_sources', 'cell_labels', 'pack', 'classify', 'describe_arguments']
 
 # %% ../nbs/44_packing.ipynb #c002
-import importlib.util
 import linecache
 import os
 import sys
 import types
 from collections.abc import Callable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +108,8 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
     text = os.fspath(target)
     if Path(text).is_file(): return "script", os.path.abspath(text)
     if text.endswith((".py", ".ipynb")) or "/" in text: raise LaunchError(f"there is no script {text!r}, seen from {os.getcwd()}")
-    try: found = importlib.util.find_spec(text) is not None
-    except (ImportError, ValueError): found = False
-    if not found: raise LaunchError(f"there is neither a script nor a module {text!r}, seen from {os.getcwd()}")
+    if PathFinder.find_spec(text.partition(".")[0], [os.getcwd(), *sys.path]) is None:
+        raise LaunchError(f"there is neither a script nor a module {text!r}, seen from {os.getcwd()}")
     return "module", text
 
 # %% ../nbs/44_packing.ipynb #c022

@@ -61,7 +61,7 @@ def test_killing_the_supervisor_ends_all_and_keeps_every_point():
     rows = run.metrics().to_pylist()
     for rank in (0, 1):
         steps = [p["step"] for p in rows if p["rank"] == rank]
-        assert len(steps) > 10 and steps == list(range(len(steps)))
+        assert len(steps) >= 5 and steps == list(range(len(steps)))
     with lb.allocate(2, name="beheaded") as again: assert again.launch(len, "ab").results(60) == [2, 2]
 
 

@@ -14,11 +14,12 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import AllocationError
+from ..processes import ProcessId
 
 # %% ../../nbs/workers/30_channel.ipynb #c004
 Message = tuple[dict, bytes]
@@ -153,10 +154,10 @@ class Client:
     "Asks one server; may be used from any thread."
     def __init__(self,
                  path: Path,  # the server's socket
-                 alive: Callable[[], bool],  # whether the server's process lives
+                 process: ProcessId,  # the server's
                  name: str,  # for messages: "allocation quiet-otter"
                  ):
-        self.path, self.alive, self.name = path, alive, name
+        self.path, self.process, self.name = path, process, name
         self._local = threading.local()
 
     def _socket(self) -> Any:
@@ -184,7 +185,7 @@ class Client:
             if sock.poll(500 if end is None else max(1, min(500, int(1000 * (end - time.monotonic()))))):
                 found, header, body = sock.recv_multipart()
                 if found == number: return decode(header), body  # others answer requests that were given up
-            elif not self.alive():
+            elif not self.process.alive():
                 raise AllocationError(f"{self.name} is gone: its supervisor has ended. lb.allocations() lists what is there, lb.allocate() takes new devices.")
         raise AllocationError(f"{self.name} did not answer {op!r} within {timeout:.0f} s. Its supervisor lives; `lepton-bench release` ends it if it is stuck.")
 

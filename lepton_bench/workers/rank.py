@@ -176,12 +176,14 @@ _seen: set[str] = set()
 
 def local_modules() -> dict[str, int]:
     "Files of modules imported since the last call that are not installed, with their time of change in ns."
-    found = {}
+    found: dict[str, int] = {}
+    if len(sys.modules) == len(_seen): return found  # which is nearly always so
     for name in sys.modules.keys() - _seen:
         path = getattr(sys.modules.get(name), "__file__", None)
         if path and not path.startswith(_INSTALLED) and "site-packages" not in path:
             try: found[path] = os.stat(path).st_mtime_ns
             except OSError: pass
+    _seen.clear()
     _seen.update(sys.modules)
     return found
 

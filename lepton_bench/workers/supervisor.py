@@ -66,6 +66,7 @@ class Supervisor:
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.later: deque[tuple[float, Callable[[], None]]] = deque()  # what can wait, and until when
+        self.changed = False  # whether the file has to be written
         self.ending, self.signalled, self.gone = "", False, False  # why it ends; SIGTERM has come; it has ended
         self.idle_since, self.last_slow, self.warning = time.monotonic(), 0., ""
 
@@ -91,7 +92,14 @@ def describe(self: Supervisor) -> dict:
 
 @patch
 def publish(self: Supervisor) -> None:
+    "Have the allocation's file written soon."
+    if not self.changed: self.do_later(self.write_file, .2)
+    self.changed = True
+
+@patch
+def write_file(self: Supervisor) -> None:
     "Write the allocation's file."
+    self.changed = False
     try: write_atomically(self.path, json.dumps(self.describe()).encode(), mode=0o600)
     except OSError as e: print(f"{self.path} cannot be written: {e}", file=sys.stderr, flush=True)
 
@@ -132,6 +140,7 @@ def create_record(self: Supervisor, launch: Launch) -> None:
                         device_kind=self.devices[0].kind, engine="local", allocation=self.spec.name, supervisor=self.me.to_dict(),
                         cwd=launch.context["cwd"], arguments=header["arguments"], parameters=header["parameters"])
     if self.current is launch: record = replace(record, status="running", started=launch.started)
+    if launch.end: record = replace(record, started=launch.started, **launch.end)
     try: launch.writer = RunWriter(launch.directory, record).create()
     except OSError as e: self.warn(launch, f"the record is not there yet: {e.strerror}")
 
@@ -332,7 +341,7 @@ def after_attempt(self: Supervisor, launch: Launch) -> None:
     if dirty and not self.ending and (self.queue or self.spec.warm): self.crew.start(self.queue[0].grouped if self.queue else True)
     self.idle_since = time.monotonic()
     self.advance()
-    self.do_later(self.publish)
+    self.publish()
 
 @patch
 def close_metrics(self: Supervisor, launch: Launch) -> None:
@@ -349,7 +358,6 @@ def conclude(self: Supervisor, launch: Launch, end: dict) -> None:
     "Write the record and tell who waits; on a full disk both happen when there is room again."
     unsent = {r: e["unsent"] for r, e in launch.ended.items() if "unsent" in e}
     steps = launch.progress.get(0, (None, None))[0]
-    if launch.writer is None: self.create_record(launch)
     launch.end = {**end, "ended": time.time(), "attempt": launch.attempt, "restarts": launch.restarts, "stalled": sum(launch.stalled.values()), "steps": steps,
                   "extra": {"progress": launch.progress, "unsent": unsent, "warnings": launch.warnings}}
     self.unwritten.append(launch)
@@ -359,8 +367,8 @@ def conclude(self: Supervisor, launch: Launch, end: dict) -> None:
 def write_ends(self: Supervisor) -> None:
     "Write the records of runs that have ended, and tell who waits for them."
     for launch in list(self.unwritten):
-        if launch.writer is None: self.create_record(launch)
         if launch.writer: launch.writer.update(**launch.end)
+        else: self.create_record(launch)
         if (launch.writer is None or launch.writer.problem) and not self.ending: continue
         self.unwritten.remove(launch)
         self.finished[launch.run] = launch.end["status"]
@@ -498,14 +506,18 @@ def serve(self: Supervisor) -> None:
         self.step_end()
 
 @patch
-def do_later(self: Supervisor, job: Callable[[], None]) -> None:
-    "Put off what nobody waits for: right after a launch the ranks need the processors."
-    self.later.append((time.monotonic() + .05, job))
+def do_later(self: Supervisor, job: Callable[[], None], latest: float = .05) -> None:
+    "Put off what nobody waits for, so many seconds at most: right after a launch the ranks need the processors."
+    self.later.append((time.monotonic() + latest, job))
 
 @patch
 def catch_up(self: Supervisor, busy: bool) -> None:
     "Do what was put off, once there is nothing else to do or it has waited long enough."
-    while self.later and (not busy or self.later[0][0] < time.monotonic()): self.later.popleft()[1]()
+    now = time.monotonic()
+    due = [x for x in self.later if not busy or x[0] < now]
+    for x in due:
+        self.later.remove(x)
+        x[1]()
 
 @patch
 def pause(self: Supervisor) -> int:
@@ -523,7 +535,7 @@ def end(self: Supervisor, reason: str) -> None:
     self.ending = reason
     for launch in list(self.queue): self.stop(launch)
     if self.current: self.stop(self.current)
-    self.publish()
+    self.write_file()
 
 @patch
 def on_lost(self: Supervisor, header: dict, payload: bytes) -> None:
@@ -614,7 +626,7 @@ def settle(self: Supervisor, leases: list[Lease], devices: list[Device], notes: 
     self.crew = Crew(devices, self.agent, self.folder, self.settings.ring_points)
     self.devices, self.idle_since = devices, time.monotonic()
     if self.spec.warm: self.crew.start(True)
-    self.publish()
+    self.write_file()
     self.notify.send({"state": "granted", "notes": notes, "allocation": self.describe()})
     self.notify.close()
 
