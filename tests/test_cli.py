@@ -91,7 +91,8 @@ def test_logs_follow_until_the_end(tmp_path):
 @pytest.mark.parametrize("how, presses", [("slow", 1), ("deaf", 2)])
 def test_control_c_stops_and_a_second_one_kills(script, how, presses, monkeypatch):
     monkeypatch.setenv("LEPTON_BENCH_STOP_GRACE", "1000")  # only the second interrupt can end a deaf run
-    process = subprocess.Popen([BENCH, "launch", "-n", "2", str(script), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen([BENCH, "launch", "-n", "2", str(script), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
     until(lambda: "deaf now" in process.stdout.readline() if how == "deaf" else "hello" in process.stdout.readline(), 40, "output")
     process.send_signal(signal.SIGINT)
     if presses == 2:

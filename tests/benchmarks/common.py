@@ -30,7 +30,8 @@ class Place(Isolation):
     def environment(self) -> dict[str, str]:
         "One thread per rank, which is what torchrun gives, for everybody; peers start plain `python` and find ours. Byte code is kept, as it is for users."
         inherited = {k: v for k, v in super().environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
-        return {**inherited, "PATH": f"{Path(PYTHON).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        return {**inherited, "PATH": f"{Path(PYTHON).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+                "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
     def run(self, *command: str, timeout: float = 120.) -> str:
         "Output of `python <command>`; its error output if it fails."
@@ -67,7 +68,8 @@ class Kernel:
         from jupyter_client.kernelspec import KernelSpec
         from jupyter_client.manager import KernelManager
         self.manager = KernelManager()
-        self.manager._kernel_spec = KernelSpec(argv=[PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"], display_name="bench", language="python")
+        self.manager._kernel_spec = KernelSpec(argv=[PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"],
+                                               display_name="bench", language="python")
         self.manager.start_kernel(env={**where.environment(), **env}, cwd=str(where.root))
         self.client = self.manager.blocking_client()
         self.client.start_channels()

@@ -13,14 +13,14 @@ from common import Figure, Kernel, Place, free_port, place, quiet, rotate, show
 
 WARM = int(os.environ.get("BENCH_WARM", "40"))  # launches per tool and round: 200 in five rounds
 NOTEBOOK = '''
-import os, time
+import io, os, time  # io.open: the `open` of a notebook is a wrapper of IPython's, which would be pickled too
 
 class Tally:
     "Writes down when a rank was there."
     def __init__(self, folder, number): self.folder, self.number = folder, number
     def write(self, rank, now, total):
         assert total == 2*self.number + 1, total
-        with open(f"{self.folder}/{rank}", "a") as file: file.write(f"{self.number} {now}\\n")
+        with io.open(f"{self.folder}/{rank}", "a") as file: file.write(f"{self.number} {now}\\n")
 
 def make(folder, number, leave=False):
     tally = Tally(folder, number)

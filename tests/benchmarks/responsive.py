@@ -1,6 +1,7 @@
 """Does the kernel answer while two ranks train?   python tests/benchmarks/responsive.py [rounds]
 
-One cell starts three seconds of training that keeps both cores busy; once both ranks are in it, small cells are sent one after another until it has ended. What counts is the
+One cell starts three seconds of training that keeps both cores busy; once both ranks are in it, small cells are sent one after another
+until it has ended. What counts is the
 slowest answer: a tool whose call blocks the kernel answers when the training is over.
 """
 import statistics
@@ -76,7 +77,8 @@ def ipyparallel(where: Place) -> list[float]:
     with Kernel(where) as kernel:
         kernel.run(f"{TRAIN}\nimport ipyparallel as ipp\n"
                    "def enter(rank, port): import os; os.environ.update(RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))\n"
-                   f"cluster = ipp.Cluster(n=2, log_level=30); client = cluster.start_and_connect_sync(n=2, activate=False)\nfor r in range(2): client[r].apply_sync(enter, r, {free_port()})")
+                   f"cluster = ipp.Cluster(n=2, log_level=30); client = cluster.start_and_connect_sync(n=2, activate=False)\n"
+                    f"for r in range(2): client[r].apply_sync(enter, r, {free_port()})")
         found = answers(kernel, where, "result = client[:].apply_async(train, folder)")
         kernel.run("result.get(); cluster.stop_cluster_sync()")
     return found

@@ -1,6 +1,7 @@
 """The quickstart's training loop under lepton_bench and under torchrun, in pairs.   python tests/benchmarks/throughput.py [rounds] [images]
 
-The network and the loop are the cells of `nbs/tutorials/90_quickstart.ipynb` themselves, so `lb.log` and `lb.progress` are called in each step; only under lepton_bench do they log.
+The network and the loop are the cells of `nbs/tutorials/90_quickstart.ipynb` themselves, so `lb.log` and `lb.progress` are called in each
+step; only under lepton_bench do they log.
 Reading the data and the evaluation are left out of the time. Each pair runs both, in turn; the ratio is within the pair.
 """
 import json
