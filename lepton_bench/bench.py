@@ -76,10 +76,8 @@ class Allocation:
 
     @property
     def info(self) -> dict:
-        "What the allocation's file says now."
-        found = read_allocation(allocations_directory()/f"{self.name}.json")
-        if not self.alive or found is None: raise AllocationError(f"allocation {self.name!r} is gone. lb.allocations() lists what is there.")
-        return found
+        "What its supervisor says of it now; the allocation's file may be a moment behind."
+        return ask(self.client, "describe")["allocation"]
 
     def __repr__(self) -> str:
         if not self.alive: return f"Allocation {self.name}: gone"
@@ -122,7 +120,7 @@ def __enter__(self: Allocation) -> Allocation: return self
 def __exit__(self: Allocation, kind: Any, *_: Any) -> None:
     try:
         if kind is None and self.alive:
-            now = ask(self.client, "describe")["allocation"]
+            now = self.info
             for run in (*([now["run"]] if now["run"] else []), *now["queue"]): Run(self.runs/run).wait()
     finally: self.release()
 
