@@ -22,7 +22,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'lepton_bench.bench.Launcher.options': ('bench.html#launcher.options', 'lepton_bench/bench.py'),
                                     'lepton_bench.bench.Options': ('bench.html#options', 'lepton_bench/bench.py'),
                                     'lepton_bench.bench._Waiting': ('bench.html#_waiting', 'lepton_bench/bench.py'),
-                                    'lepton_bench.bench._Waiting.__init__': ('bench.html#_waiting.__init__', 'lepton_bench/bench.py'),
                                     'lepton_bench.bench._Waiting.done': ('bench.html#_waiting.done', 'lepton_bench/bench.py'),
                                     'lepton_bench.bench._Waiting.say': ('bench.html#_waiting.say', 'lepton_bench/bench.py'),
                                     'lepton_bench.bench._again': ('bench.html#_again', 'lepton_bench/bench.py'),

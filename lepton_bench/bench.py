@@ -104,13 +104,10 @@ class Allocation:
         return self
 
     def release(self,
-                timeout: float = 60.,  # seconds
+                timeout: float = 20.,  # seconds after which a supervisor that does not answer is killed
                 ) -> None:
         "Give the devices back; a run in progress is stopped. Repeating it does no harm."
-        if not self.alive: return
-        try: release(self.name, timeout)
-        except AllocationError:
-            if self.alive: raise
+        if self.alive: release(self.client, timeout)
 
 # %% ../nbs/50_bench.ipynb #c013
 @patch
@@ -221,10 +218,14 @@ def _label() -> str:
 
 class _Waiting:
     "Says, in one line that is rewritten, why an allocation is not there yet."
-    def __init__(self): self.output: Any = None
+    output: Any = None
+    said = ""
     def say(self, text: str) -> None:
         if self.output is None: self.output = new_output()
-        self.output.show([], [text]) if in_notebook() else self.output.show([text])
+        if in_notebook() or self.output.live: return self.output.show([], [text])
+        lasting = re.sub(r" for [\d.]+ \w+", "", text)  # in a batch's log, only what has changed but the time
+        if lasting != self.said: self.output.show([text])
+        self.said = lasting
     def done(self, text: str) -> None:
         if self.output: self.output.show([], [], text)
 

@@ -45,7 +45,7 @@ def allocations(as_json: Json = False) -> None:
 
 # %% ../nbs/65_cli.ipynb #c007
 @app.command()
-def runs(limit: Annotated[int, typer.Option("-n", "--limit", help="The newest so many; 0: all.")] = 20, as_json: Json = False) -> None:
+def runs(limit: Annotated[int, typer.Option("-n", "--limit", min=0, help="The newest so many; 0: all.")] = 20, as_json: Json = False) -> None:
     "Runs, newest first."
     from lepton_bench.run import runs as found
     _show(found(limit or None), as_json)
@@ -97,6 +97,7 @@ def launch(context: typer.Context,
     from lepton_bench.packing import classify
     arguments = list(context.args)
     target = module or (arguments.pop(0) if arguments else "")
+    if target.startswith("-"): raise BenchError(f"launch has no option {target}: lepton-bench launch --help lists them; what belongs to the script follows it")
     if not target: raise BenchError("what is to be launched? lepton-bench launch -n 2 train.py --lr 0.1, or -m package.module")
     target = classify(module or os.path.abspath(target))[1]  # what does not exist is said before anything is taken
     engine = get_engine("local")
@@ -118,7 +119,8 @@ def _stream(run: Any) -> int:  # the code to exit with
     from lepton_bench.output import follow as follow_run
     from lepton_bench.run import ask
     pressed: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))  # an exception could come anywhere, also while we ask for the stop
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # an exception could come anywhere, also while we ask for the stop
+        signal.signal(sig, lambda number, _: pressed.append(number))
     handled = 0
 
     def ended() -> str | None:
@@ -154,10 +156,11 @@ def release(name: Annotated[str | None, typer.Argument(help="The allocation.")] 
             everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False) -> None:
     "Give an allocation's devices back."
     from lepton_bench.bench import allocations as found
+    from lepton_bench.run import connect
     from lepton_bench.run import release as give_back
     if not name and not everything: raise BenchError("which allocation? lepton-bench allocations lists them; --all releases all")
     for n in ([a["name"] for a in found()] if everything else [name or ""]):
-        give_back(n)
+        give_back(connect(n))
         print(f"{n}: released")
 
 # %% ../nbs/65_cli.ipynb #c017
@@ -198,7 +201,9 @@ def _versions() -> str:
     return f"python {sys.version.split()[0]}, " + ", ".join(f"{n} {version(n)}" for n in names)
 
 def _forkserver_runs() -> str:
+    from lepton_bench.settings import settings
     from lepton_bench.workers.forkserver import connect_forkserver, forkserver_path
+    if not settings().forkserver: return "switched off (setting forkserver): ranks are spawned"
     connect_forkserver().close()
     return f"runs, {forkserver_path().name}"
 

@@ -159,7 +159,7 @@ class TerminalOutput:
         self.live, self.drawn = self.stream.isatty(), ""
 
     def show(self, lines: Sequence[str], partial: Sequence[str] = (), end: str = "") -> None:
-        text = " | ".join(partial)[:200] if self.live else ""
+        text = " | ".join(partial).replace("\n", "; ")[:200] if self.live else ""
         if not lines and not end and text == self.drawn: return
         clear = "\r\033[K" if self.drawn else ""
         self.stream.write(clear + "".join(f"{x}\n" for x in (*lines, *([end] if end else []))) + text)

@@ -9,6 +9,7 @@ __all__ = ['connect', 'ask', 'release', 'explain', 'LogText', 'RunTimeout', 'Run
 import html
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from fastcore.basics import patch
 import lepton_bench
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
 from .output import read_logs
-from .processes import ProcessId, wait_gone
+from .processes import ProcessId, signal_process, wait_gone
 from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
 from .workers.channel import Client
@@ -45,12 +46,12 @@ def ask(client: Client, op: str, payload: bytes = b"", timeout: float | None = 3
     return header
 
 # %% ../nbs/46_run.ipynb #c006
-def release(name: str,  # an allocation's
-            timeout: float = 60.,  # seconds
+def release(client: Client,  # of an allocation
+            timeout: float = 20.,  # seconds after which a supervisor that does not answer is killed
             ) -> None:
     "Give an allocation's devices back, and wait until its processes are gone; a run in progress is stopped."
-    client = connect(name)
-    ask(client, "release", timeout=timeout)
+    try: ask(client, "release", timeout=timeout)
+    except AllocationError: signal_process(client.process, signal.SIGKILL)  # gone already, or stuck: then its ranks die with it
     wait_gone(client.process, timeout)
 
 # %% ../nbs/46_run.ipynb #c009

@@ -47,9 +47,11 @@ def _parse(key: str, text: str, origin: str) -> Any:
     try:
         if "Path" in kind: return Path(text).expanduser().absolute() if text else None
         if kind == "bool": return _WORDS[text.strip().lower()]
-        return {"int": int, "float": float, "str": str}[kind](text)
+        value = {"int": int, "float": float, "str": str}[kind](text)
+        if kind != "str" and value < 0: raise ValueError
+        return value
     except (KeyError, ValueError):
-        raise SettingsError(f"{origin}: {key} = {text!r} is not a {kind}") from None
+        raise SettingsError(f"{origin}: {key} = {text!r} is not {'a number of 0 or more' if kind in ('int', 'float') else f'a {kind}'}") from None
 
 # %% ../nbs/00_settings.ipynb #c012
 _NAMES = [f.name for f in fields(Settings)]

@@ -174,9 +174,7 @@ def test_an_idle_allocation_of_a_living_kernel_is_warned_of_then_given_back():
 
 
 def test_a_second_process_waits_and_gets_it():
-    alloc = lb.allocate(2, name="first")
-    run = alloc.launch(time.sleep, 1000)
-    until(lambda: run.status == "running")
+    alloc = lb.allocate(2, name="first")  # idle, but somebody else's: the other process has to wait for it
     code = "import lepton_bench as lb\na = lb.allocate(1, name='second')\nprint(a.launch(len, 'ab').result(60)); a.release()"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     until(lambda: (named("second") or {}).get("state") == "waiting", 20, "a second one that waits")

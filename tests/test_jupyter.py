@@ -111,7 +111,9 @@ class Server:
 
     def _url(self):
         for path in self.runtime.glob("jpserver-*.json"):
-            try: return json.loads(path.read_text())["url"]
+            try:
+                url = json.loads(path.read_text())["url"]
+                with urllib.request.urlopen(f"{url}api", timeout=2): return url  # the file is there before the server answers
             except (OSError, ValueError, KeyError): return None
 
     def request(self, path, data=None):
@@ -137,7 +139,7 @@ def test_a_run_survives_its_kernel_and_the_jupyter_server(simulated, tmp_path, n
         code = NOTEBOOK.format(name="survivor") + """
 def train():
     import time
-    for i in range(500):
+    for i in range(1500):
         lb.log(step=i, loss=1/(i + 1))
         time.sleep(.01)
     return "finished"
@@ -163,7 +165,7 @@ print("RUN", run.id, os.getpid())
     assert again.value("run.id") == run_id and again.value("run.status") == "running"
     assert again.value("run.result(60)") == "finished"
     rows = run.metrics().to_pylist()
-    assert all([p["step"] for p in rows if p["rank"] == rank] == list(range(500)) for rank in (0, 1)), "no step is missing, none is double"
+    assert all([p["step"] for p in rows if p["rank"] == rank] == list(range(1500)) for rank in (0, 1)), "no step is missing, none is double"
     assert again.value("alloc.launch(len, 'abc').results(30)") == [3, 3]
     again.run("alloc.release()")
     assert lb.allocations() == []

@@ -79,9 +79,10 @@ def claim_name(path: Path, content: dict) -> None:
     finally: aside.unlink(missing_ok=True)
 
 # %% ../../nbs/workers/35_allocations.ipynb #c011
-def own_idle() -> set[str]:
-    "Devices of this user's idle allocations."
-    return {d for a in list_allocations() if a["state"] == "idle" for d in a["devices"]}
+def own_idle(owner: dict | None) -> set[str]:
+    "Devices of the asker's idle allocations, and of those whose kernel is gone: after a kernel's restart they are the asker's own."
+    def own(a: dict) -> bool: return not a["once"] and a["owner"] is not None and (a["owner"] == owner or not ProcessId.from_dict(a["owner"]).alive())
+    return {d for a in list_allocations() if a["state"] == "idle" and own(a) for d in a["devices"]}
 
 # %% ../../nbs/workers/35_allocations.ipynb #c012
 def wait_for_devices(spec: Spec,
@@ -93,7 +94,7 @@ def wait_for_devices(spec: Spec,
     request = Request(count=spec.count, kind=spec.kind, memory=spec.memory, priority=spec.priority, name=spec.name, label=spec.label)
     said, ours = "", {spec.owner["pid"]} if spec.owner else set()  # what the asking kernel itself has on a GPU is not in its way
     with Waiter(request, Holder.me(spec.name, spec.label)) as waiter:
-        while not isinstance(found := waiter.step(own_idle=own_idle(), ours=ours), list):
+        while not isinstance(found := waiter.step(own_idle=own_idle(spec.owner), ours=ours), list):
             if time.monotonic() >= end: raise AllocationTimeout(f"no {spec.count} devices within {spec.timeout:g} s: {found}")
             if str(found) != said: notify.send({"state": "waiting", "text": (said := str(found))})
             notify.sock.settimeout(min(.05, max(.001, end - time.monotonic())))

@@ -140,6 +140,8 @@ def describe_end(launch: Launch) -> dict:
     if not launch.failures: return {"status": "done", "reason": "finished", "error": None}
     cause = first_cause(launch.failures)
     log = tail(log_path(launch.directory, cause.rank))
-    error = {"rank": cause.rank, "type": cause.type, "message": cause.message, "traceback": cause.traceback, "log": log, "code": cause.code}
-    words = f"rank {cause.rank} {cause.message}" if cause.type == "Killed" else f"rank {cause.rank} raised {cause.type}: {cause.message}"
+    error: dict[str, Any] = {"rank": cause.rank, "type": cause.type, "message": cause.message, "traceback": cause.traceback, "log": log, "code": cause.code}
+    if cause.type == "SystemExit": error |= {"traceback": "", "message": describe_status(cause.code)}  # a script says with it how it ended, not where
+    raised = cause.type not in ("Killed", "Exit", "SystemExit")
+    words = f"rank {cause.rank} " + (f"raised {cause.type}: {cause.message}" if raised else error["message"])
     return {"status": "failed", "reason": words, "error": error}

@@ -87,7 +87,7 @@ def describe(self: Supervisor) -> dict:
             "label": self.spec.label, "created": self.created, "owner": self.owner.to_dict() if self.owner else None, "supervisor": self.me.to_dict(),
             "devices": [d.id for d in self.devices], "labels": [d.label for d in self.devices], "device_kind": self.devices[0].kind if granted else None,
             "socket": str(self.server.path) if granted else None, "ranks": self.agent.processes() if granted else {},
-            "run": self.current.run if self.current else None, "queue": [q.run for q in self.queue],
+            "run": self.current.run if self.current else None, "queue": [q.run for q in self.queue], "once": self.spec.once,
             "idle_since": idle, "warning": self.warning, "broken": self.crew.broken if granted else None}
 
 @patch
@@ -100,7 +100,9 @@ def publish(self: Supervisor) -> None:
 def write_file(self: Supervisor) -> None:
     "Write the allocation's file."
     self.changed = False
-    try: write_atomically(self.path, json.dumps(self.describe()).encode(), mode=0o600)
+    try:
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned up
+        write_atomically(self.path, json.dumps(self.describe()).encode(), mode=0o600)
     except OSError as e: print(f"{self.path} cannot be written: {e}", file=sys.stderr, flush=True)
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c008
@@ -604,7 +606,9 @@ def supervisor_body(arguments: dict,  # {"spec": ...}
 def live(self: Supervisor) -> None:
     "From the claim of a name to the end."
     try: claim_name(self.path, self.describe())
-    except (BenchError, OSError) as e: return self.give_up(e)
+    except BenchError as e: return self.give_up(e)
+    except OSError as e:
+        return self.give_up(BenchError(f"nothing can be written to {self.path.parent}: {e.strerror}. Set LEPTON_BENCH_HOME to another folder."))
     try:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
