@@ -146,7 +146,8 @@ def write_atomically(path: Path,  # the file to replace
 # %% ../nbs/02_processes.ipynb #c023
 def private_directory(path: Path) -> Path:  # the same path, made if need be
     "A folder of mode 0700 that belongs to this user."
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    try: os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as e: raise BenchError(f"{path} cannot be a folder for sockets: {e.strerror}. Set LEPTON_BENCH_SOCKETS to another folder.") from None
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise BenchError(f"{path} should be a folder of user {os.getuid()} but belongs to {found.st_uid}. Set LEPTON_BENCH_SOCKETS to another folder.")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_launch_streams_and_exits_with_the_runs_code(script):
     assert lb.allocations() == [], "the devices are given back"
 
 
-@pytest.mark.parametrize("how, code, words", [("five", 5, "exit code 5"), ("raise", 1, "bad batch"), ("die", 137, "signal 9")])
+@pytest.mark.parametrize("how, code, words", [("five", 5, "exited with code 5"), ("raise", 1, "bad batch"), ("die", 137, "signal 9")])
 def test_exit_codes(script, how, code, words):
     done = bench("launch", "-n", 2, script, how)
     assert done.returncode == code and words in done.stderr, done
@@ -139,3 +140,96 @@ def test_shutdown_ends_forkservers_only():
     with lb.allocate(1, name="goes-on") as alloc:
         assert "forkservers ended" in bench("shutdown").stdout
         assert alloc.launch(os.getpid).result(30) > 0
+
+
+def test_waiting_in_a_log_says_for_whom_once_and_control_c_ends_it(script):
+    with lb.allocate(2, name="busy") as alloc:
+        run = alloc.launch(time.sleep, 1000)
+        until(lambda: run.status == "running")
+        waits = bench("launch", "-n", 2, "--timeout", 2.5, script)
+        assert waits.returncode == 2 and "busy" in waits.stderr and "no 2 devices within 2.5 s" in waits.stderr
+        assert waits.stdout.count("waiting for 2") == 1, f"a log is not told the same again and again:\n{waits.stdout}"
+        process = subprocess.Popen([BENCH, "launch", "-n", "1", "--name", "given-up", str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert "waiting for 1" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130 and "Traceback" not in err
+        until(lambda: [a["name"] for a in lb.allocations()] == ["busy"], 5, "the end of the request")
+        run.stop()
+
+
+def test_a_killed_launch_goes_on_is_listed_and_gives_back(tmp_path):
+    (tmp_path/"short.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(1.5)\nprint('finished')")
+    process = subprocess.Popen([BENCH, "launch", "-n", "2", "--name", "headless", str(tmp_path/"short.py")], stdout=subprocess.PIPE, text=True)
+    until(lambda: "begun" in process.stdout.readline(), 40, "output")
+    process.kill()
+    process.communicate()
+    (listed,) = json.loads(bench("allocations", "--json").stdout)
+    assert listed["name"] == "headless"
+    assert "[0-1] finished" in bench("logs", "-f", listed["run"]).stdout
+    until(lambda: not lb.allocations(), 10, "the release")
+
+
+def test_a_batch_systems_sigterm_stops_the_run(script):
+    process = subprocess.Popen([BENCH, "launch", "-n", "2", str(script), "slow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: "hello" in process.stdout.readline(), 40, "output")
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "was stopped" in err and lb.allocations() == []
+
+
+def test_on_a_terminal_a_progress_bar_stays_on_its_line(tmp_path):
+    import pty
+    (tmp_path/"bar.py").write_text("import time, tqdm\nfor i in tqdm.tqdm(range(20), mininterval=0): time.sleep(.05)\nprint('all done')")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([BENCH, "launch", "-n", "2", str(tmp_path/"bar.py")], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try: seen += (data := os.read(ours, 65536))
+        except OSError: break  # what a terminal says when nobody writes to it any more
+        if not data: break
+    os.close(ours)
+    assert process.wait(30) == 0
+    text = seen.decode()
+    assert "[0-1] all done" in text and text.count("\r\x1b[K") > 3, text
+    assert sum("it/s" in line.split("\r")[-1] for line in text.split("\n")) <= 2, f"what is left to read: a bar per rank\n{text}"
+
+
+def test_plain_mistakes_about_runs_are_one_message(tmp_path):
+    (tmp_path/"logs_one.py").write_text("import lepton_bench as lb\nlb.log(step=1, loss=1.)")
+    assert bench("launch", tmp_path/"logs_one.py").returncode == 0
+    run = json.loads(bench("runs", "--json", "-n", 1).stdout)[0]["id"]
+    mistakes = {("logs", run, "-r", 9): "ranks 0 to 0", ("plot", run, "acc"): "There are: loss", ("plot", run, "-o", "/nowhere/x.png"): "/nowhere/x.png",
+                ("plot", run, "--smooth", 5): "smooth", ("runs", "--limit", "-1"): "limit", ("logs", ""): "no run"}
+    for args, words in mistakes.items():
+        done = bench(*args, cwd=tmp_path)
+        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, (args, done)
+    record = lb.get_run(run).directory/"run.json"
+    record.write_text("{")
+    done = bench("logs", run)
+    assert done.returncode == 2 and str(record) in done.stderr and "Traceback" not in done.stderr
+    assert f"{run}" in (listed := bench("runs")).stdout and "damaged" in listed.stdout and listed.returncode == 0
+    record.unlink()
+
+
+@pytest.mark.parametrize("variable, value", [
+    ("IDLE_WARNING", "soon"), ("SIMULATED", "-3"), ("LEASES", "FILE"), ("SOCKETS", "FILE"), ("SOCKETS", "LONG"), ("HOME", "FILE")])
+def test_settings_that_cannot_be_used_name_themselves(script, tmp_path, variable, value):
+    (tmp_path/"file").write_text("")
+    value = {"FILE": str(tmp_path/"file"), "LONG": str(tmp_path/("x"*120))}.get(value, value)
+    env = {**os.environ, f"LEPTON_BENCH_{variable}": value}
+    done = subprocess.run([BENCH, "launch", str(script)], capture_output=True, text=True, timeout=20, env=env, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2 and f"LEPTON_BENCH_{variable}" in done.stderr and "Traceback" not in done.stderr, done
+
+
+def test_doctor_says_what_cannot_be_used(tmp_path):
+    (tmp_path/"file").write_text("")
+    env = {**os.environ, "LEPTON_BENCH_LEASES": str(tmp_path/"file"), "LEPTON_BENCH_FORKSERVER": "0"}
+    done = bench("doctor", "--json", env=env)
+    found = {c["check"]: c for c in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1 and not found["leases"]["ok"] and "not a folder" in found["leases"]["found"]
+    assert "switched off" in found["forkserver"]["found"], "and not started to look"
+    assert "NO   leases" in bench("doctor", env=env).stdout
+    (tmp_path/"settings.ini").write_text("[lepton_bench]\nleases_folder = x\n")
+    assert bench("doctor", cwd=tmp_path).returncode == 2

@@ -174,7 +174,14 @@ def shared_body(path: str, idle: float) -> Body | None:
     return serve(listener, Path(path), idle)
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c025
-def forkserver_path() -> Path: return private_directory(settings().sockets)/f"fs-{forkserver_key()}"
+_LONGEST = 107 - 40 - 12  # a socket's address, less an allocation's name and a process number
+
+def forkserver_path() -> Path:
+    "Where this environment's forkserver listens, or would."
+    folder = settings().sockets
+    if len(os.fsencode(folder)) > _LONGEST:
+        raise BenchError(f"{folder} is too long a path for sockets: set LEPTON_BENCH_SOCKETS to one of at most {_LONGEST} characters")
+    return private_directory(folder)/f"fs-{forkserver_key()}"
 
 def _connect(path: Path) -> Stream | None:
     "A connection to a forkserver that listens, or None."
