@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from fastcore.basics import patch
 
 from .engines.base import get_engine, require
 from .errors import AllocationError, BenchError, DeviceError, LaunchError
-from .output import follow_in_background, in_notebook, new_output
+from .output import Watch, in_notebook, new_output, watch_in_background
 from .packing import cell_labels, cell_sources, classify, describe_arguments, pack
 from .processes import ProcessId, wait_gone
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
 from .resources.queue import Request, check_possible
 from .run import Run, ask, connect, explain, release
-from .runs.store import new_run_id, runs_directory
+from .runs.store import runs_directory
 from .settings import settings
 from .tables import Table
 from .workers.allocations import Spec, allocations_directory, list_allocations, read_allocation
@@ -146,19 +147,25 @@ class Launcher:
         return self._send({**header, "name": name, "arguments": arguments, "parameters": parameters}, payload)
 
     def _send(self, header: dict, payload: bytes) -> Run:
-        from dataclasses import asdict
-        allocation, run = self.allocation, Run(self.allocation.runs/new_run_id(self.allocation.runs))
-        context = encode({"env": dict(os.environ), "cwd": os.getcwd(), "sys_path": [os.path.abspath(p) for p in sys.path]})
-        header |= {"run": run.id, "options": asdict(self.chosen), "context": hashlib.blake2b(context, digest_size=8).hexdigest()}
-        if allocation.context != header["context"]: header["context_data"] = context.decode()
+        allocation = self.allocation
+        digest, context = _caller(frozenset(os.environ.items()), os.getcwd(), tuple(sys.path))
+        header |= {"options": vars(self.chosen), "context": digest}
+        if allocation.context != digest: header["context_data"] = context
         answer = ask(allocation.client, "launch", payload, **header)
-        allocation.context = header["context"]
+        allocation.context, run = digest, Run(Path(answer["directory"]))
         if answer["ahead"]: print(f"run {run.id} waits behind {', '.join(answer['ahead'])}")
         if self.chosen.output and (in_notebook() or sys.stdout.isatty()):
-            run.output = follow_in_background(run.directory, self.allocation.count, lambda: _last_words(run), new_output())
+            run.watch = watch_in_background(Watch(run.directory, self.allocation.count, lambda: _last_words(run), new_output()))
         return run
 
 # %% ../nbs/50_bench.ipynb #c016
+@lru_cache(maxsize=1)  # it seldom changes from launch to launch
+def _caller(env: frozenset[tuple[str, str]], cwd: str, path: tuple[str, ...]) -> tuple[str, str]:  # digest, JSON
+    "The caller's environment, folder and path, as ranks take them on."
+    data = encode({"env": dict(env), "cwd": cwd, "sys_path": [os.path.abspath(p) for p in path]})
+    return hashlib.blake2b(data, digest_size=8).hexdigest(), data.decode()
+
+# %% ../nbs/50_bench.ipynb #c017
 def _script_args(args: tuple, kwargs: dict) -> list[str]:
     "The arguments of a script: `args=[...]` and nothing else."
     if args or kwargs.keys() - {"args"}: raise LaunchError('a script takes its arguments as a list of strings: alloc.launch("train.py", args=["--lr", "0.1"])')
@@ -173,7 +180,7 @@ def _last_words(run: Run) -> str | None:
     if r.status == "done": return f"run {r.id} ({r.name}) is done{took}"
     return explain(r).splitlines()[0] if r.error and r.error["traceback"] else explain(r)  # the rank has printed its traceback above
 
-# %% ../nbs/50_bench.ipynb #c018
+# %% ../nbs/50_bench.ipynb #c019
 _ADJECTIVES = """amber brave brisk calm clever eager fresh gentle happy jolly keen kind lively lucky merry mild neat nimble proud quick quiet
 rapid sharp shy silent sleek smart snowy solid steady sunny swift tidy warm wise witty""".split()
 _ANIMALS = """badger beaver bison crane deer dove eagle falcon ferret finch fox gecko hare hawk heron ibex jay koala lark lemur lion lynx marten
@@ -186,7 +193,7 @@ def new_name(taken: set[str]) -> str:
         if name not in taken: return name
     return f"allocation-{time.time_ns()}"
 
-# %% ../nbs/50_bench.ipynb #c020
+# %% ../nbs/50_bench.ipynb #c021
 def check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
         raise AllocationError(f"{name!r} is not a name: up to 40 letters, digits, dots, dashes and underscores")
@@ -200,7 +207,7 @@ def parse_memory(memory: int | str | None  # bytes, or text such as "20GB"
     if not found: raise DeviceError(f"memory={memory!r} is not a size: pass bytes, or text such as '20GB'")
     return int(float(found[1]) * (1024 if found[3] else 1000)**" KMGT".index(found[2].upper() or " "))
 
-# %% ../nbs/50_bench.ipynb #c023
+# %% ../nbs/50_bench.ipynb #c024
 _mine: dict[str, tuple[tuple, Allocation]] = {}
 
 def _again(shape: tuple) -> Allocation | None:
@@ -210,7 +217,7 @@ def _again(shape: tuple) -> Allocation | None:
         elif s == shape: return a
     return None
 
-# %% ../nbs/50_bench.ipynb #c025
+# %% ../nbs/50_bench.ipynb #c026
 def _label() -> str:
     "The notebook or command that asks."
     if in_notebook(): return os.path.basename(os.environ.get("JPY_SESSION_NAME", "")) or "a notebook"
@@ -229,7 +236,7 @@ class _Waiting:
     def done(self, text: str) -> None:
         if self.output: self.output.show([], [], text)
 
-# %% ../nbs/50_bench.ipynb #c026
+# %% ../nbs/50_bench.ipynb #c027
 def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callable[[], str], waiting: _Waiting) -> dict:
     "The allocation's file once it is granted."
     import lepton_bench.errors as errors
@@ -248,7 +255,7 @@ def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callabl
             for note in news["notes"]: print(note)
             return news["allocation"]
 
-# %% ../nbs/50_bench.ipynb #c027
+# %% ../nbs/50_bench.ipynb #c028
 def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None,
          priority: int = 0, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
     "A checked request: what can never be granted is refused here, at once."
@@ -258,7 +265,7 @@ def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | N
     return Spec(name=chosen, count=count, kind=kind, memory=size, priority=priority, timeout=timeout, label=_label(), warm=warm, once=once,
                 owner=ProcessId.me().to_dict() if owned else None)
 
-# %% ../nbs/50_bench.ipynb #c028
+# %% ../nbs/50_bench.ipynb #c029
 def allocate(count: int = 1,  # devices, and ranks
              *,
              engine: str = "local",  # where: "local"
@@ -280,7 +287,7 @@ def allocate(count: int = 1,  # devices, and ranks
     _mine[spec.name] = (shape, allocation)
     return allocation
 
-# %% ../nbs/50_bench.ipynb #c029
+# %% ../nbs/50_bench.ipynb #c030
 def submit(engine: Any, spec: Spec) -> dict:  # the allocation's file
     "Ask an engine, and wait until the devices are granted."
     waiting = _Waiting()
@@ -294,7 +301,7 @@ def submit(engine: Any, spec: Spec) -> dict:  # the allocation's file
         raise
     finally: handle.notify.close()
 
-# %% ../nbs/50_bench.ipynb #c031
+# %% ../nbs/50_bench.ipynb #c032
 class AllocationTable(Table):
     "Living allocations."
     columns = ("name", "state", "devices", "notebook", "run", "since")
@@ -309,7 +316,7 @@ def allocations() -> AllocationTable:
     "Every living allocation of this home, whoever started it."
     return AllocationTable(list_allocations())
 
-# %% ../nbs/50_bench.ipynb #c032
+# %% ../nbs/50_bench.ipynb #c033
 def attach(name: str,  # as in lb.allocations()
            ) -> Allocation:
     "Take over an allocation that another kernel, or this one before its restart, has made."

@@ -56,12 +56,11 @@ def logs(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.
          rank: Annotated[int | None, typer.Option("-r", "--rank", help="One rank; otherwise all, equal lines folded.")] = None,
          follow: Annotated[bool, typer.Option("-f", "--follow", help="Until the run ends.")] = False) -> None:
     "What ranks have printed."
-    from lepton_bench.output import TerminalOutput
-    from lepton_bench.output import follow as follow_run
+    from lepton_bench.output import TerminalOutput, Watch
     from lepton_bench.run import get_run
     found = get_run(run)
     def ended() -> str | None: return None if found.status in ("waiting", "running") else f"run {found.id}: {found.status}"
-    if follow: follow_run(found.directory, found.record.world_size, ended, TerminalOutput())
+    if follow: Watch(found.directory, found.record.world_size, ended, TerminalOutput()).follow()
     else: print(found.logs(rank))
 
 # %% ../nbs/65_cli.ipynb #c010
@@ -115,8 +114,7 @@ def launch(context: typer.Context,
 # %% ../nbs/65_cli.ipynb #c013
 def _stream(run: Any) -> int:  # the code to exit with
     "Show a run's output until it ends; interrupts stop, then kill it."
-    from lepton_bench.output import TerminalOutput
-    from lepton_bench.output import follow as follow_run
+    from lepton_bench.output import TerminalOutput, Watch
     from lepton_bench.run import ask
     pressed: list[int] = []
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # an exception could come anywhere, also while we ask for the stop
@@ -130,7 +128,7 @@ def _stream(run: Any) -> int:  # the code to exit with
             print("stopping; Ctrl-C again kills" if handled == 1 else "killing", file=sys.stderr, flush=True)
             ask(run._client(), "stop", run=run.id, kill=handled > 1)
         return None if run.status in ("waiting", "running") else ""
-    follow_run(run.directory, run.record.world_size, ended, TerminalOutput())
+    Watch(run.directory, run.record.world_size, ended, TerminalOutput()).follow()
     return _exit_code(run, bool(pressed))
 
 def _exit_code(run: Any, interrupted: bool) -> int:
@@ -197,7 +195,7 @@ def _try(what: str, check: Any) -> dict:
 
 def _versions() -> str:
     from importlib.metadata import version
-    names = ("torch", "jupyterlab", "ipykernel", "pyzmq", "pyarrow", "papermill")
+    names = ("torch", "jupyterlab", "ipykernel", "pyarrow", "papermill")
     return f"python {sys.version.split()[0]}, " + ", ".join(f"{n} {version(n)}" for n in names)
 
 def _forkserver_runs() -> str:

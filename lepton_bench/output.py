@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['settle_line', 'LineReader', 'rank_label', 'Line', 'fold', 'Follower', 'read_logs', 'CellOutput', 'TerminalOutput',
-           'in_notebook', 'new_output', 'follow', 'follow_in_background']
+           'in_notebook', 'new_output', 'Watch', 'Watches', 'watch_in_background']
 
 # %% ../nbs/45_output.ipynb #c002
 import html
+import os
 import sys
 import threading
 import time
@@ -89,6 +90,7 @@ class Follower:
                  directory: Path,  # the run's
                  world_size: int,
                  ):
+        self.directory = directory
         self.readers = {r: LineReader(log_path(directory, r)) for r in range(world_size)}
         self.queues: dict[int, deque[Line]] = {r: deque() for r in self.readers}
         self.counts = dict.fromkeys(self.readers, 0)
@@ -133,9 +135,13 @@ _SHOWN = 100  # lines that stay in the notebook
 class CellOutput:
     "One updating display in the cell that launched."
     def __init__(self):
-        from IPython.display import display
         self.lines, self.partial, self.end, self.hidden = deque[str](), list[str](), "", 0
-        self.handle = display(self.bundle(), raw=True, display_id=True)
+        self.handle: Any = None
+
+    def open(self) -> None:
+        "Take a place in the cell that runs now."
+        from IPython.display import display
+        if self.handle is None: self.handle = display(self.bundle(), raw=True, display_id=True)
 
     def bundle(self) -> dict[str, str]:
         more = [f"... {self.hidden} more lines before these: run.logs()"] if self.hidden else []
@@ -146,6 +152,7 @@ class CellOutput:
 
     def show(self, lines: Sequence[str], partial: Sequence[str] = (), end: str = "") -> None:
         if not lines and list(partial) == self.partial and not end: return
+        self.open()
         self.lines.extend(lines)
         while len(self.lines) > _SHOWN: self.lines.popleft(); self.hidden += 1
         self.partial, self.end = list(partial), end
@@ -157,6 +164,8 @@ class TerminalOutput:
     def __init__(self, stream: Any = None):
         self.stream = stream or sys.stdout
         self.live, self.drawn = self.stream.isatty(), ""
+
+    def open(self) -> None: pass
 
     def show(self, lines: Sequence[str], partial: Sequence[str] = (), end: str = "") -> None:
         text = " | ".join(partial).replace("\n", "; ")[:200] if self.live else ""
@@ -175,22 +184,70 @@ def in_notebook() -> bool:
 def new_output() -> Any: return CellOutput() if in_notebook() else TerminalOutput()
 
 # %% ../nbs/45_output.ipynb #c022
-def follow(directory: Path,  # the run's
-           world_size: int,
-           ended: Callable[[], str | None],  # None while the run goes on, then the words to end with
-           output: Any,  # where to show
-           interval: float = .1,  # seconds
-           ) -> None:
-    "Show a run's output until it has ended."
-    follower = Follower(directory, world_size)
-    while (end := ended()) is None:
-        output.show(follower.poll(), follower.partial())
-        time.sleep(interval)
-    output.show(follower.last(), (), end)
+class Watch:
+    "Brings the output of one run to where it was launched."
+    def __init__(self,
+                 directory: Path,  # the run's
+                 world_size: int,
+                 ended: Callable[[], str | None],  # None while the run goes on, then the words to end with
+                 output: Any,  # where to show
+                 ):
+        self.follower, self.ended, self.output = Follower(directory, world_size), ended, output
+        self.lock, self.over = threading.RLock(), False
 
-# %% ../nbs/45_output.ipynb #c023
-def follow_in_background(*args: Any) -> threading.Thread:
-    "`follow` in a daemon thread."
-    thread = threading.Thread(target=follow, args=args, daemon=True, name="lepton-output")
-    thread.start()
-    return thread
+    def open(self) -> None:
+        "Take a place in the cell that runs now."
+        with self.lock: self.output.open()
+
+    def step(self) -> bool:  # whether the run has ended
+        "Show what is new."
+        with self.lock:
+            if self.over: return True
+            if (end := self.ended()) is None: self.output.show(self.follower.poll(), self.follower.partial())
+            else: self.output.show(self.follower.last(), (), end)
+            self.over = end is not None
+            return self.over
+
+    def follow(self, interval: float = .1  # seconds
+               ) -> None:
+        "Show the run's output until it has ended."
+        while not self.step(): time.sleep(interval)
+
+# %% ../nbs/45_output.ipynb #c025
+class Watches:
+    "The runs that are followed in the background."
+    def __init__(self): self.active, self.unopened, self.news, self.pid = list[Watch](), list[Watch](), threading.Event(), 0
+
+    def add(self, watch: Watch) -> Watch:
+        self.active.append(watch)
+        if in_notebook(): self.unopened.append(watch)
+        if self.pid != os.getpid(): self._start()
+        self.news.set()
+        return watch
+
+    def _start(self) -> None:
+        self.pid, self.news = os.getpid(), threading.Event()
+        threading.Thread(target=self._follow, daemon=True, name="lepton-output").start()
+        if in_notebook(): sys.modules["IPython"].get_ipython().events.register("post_run_cell", self.open_all)
+
+    def open_all(self, *_: Any) -> None:
+        "Give every run launched in this cell its place."
+        while self.unopened: self.unopened.pop(0).open()
+
+    def _follow(self) -> None:
+        while self.news.wait():
+            self.news.clear()
+            while self.active:
+                time.sleep(.1)  # first: right after a launch the ranks need the processors
+                for watch in list(self.active):
+                    if self._step(watch): self.active.remove(watch)
+
+    def _step(self, watch: Watch) -> bool:
+        try: return watch.step()
+        except Exception as e:  # one run's folder may be gone; the others are followed on
+            print(f"lepton_bench: {watch.follower.directory} is followed no longer: {e!r}", file=sys.stderr)
+            return True
+
+_watches = Watches()
+
+def watch_in_background(watch: Watch) -> Watch: return _watches.add(watch)

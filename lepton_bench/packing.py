@@ -6,11 +6,13 @@
 __all__ = ['references', 'cell_sources', 'cell_labels', 'pack', 'classify', 'describe_arguments']
 
 # %% ../nbs/44_packing.ipynb #c002
+import io
 import linecache
 import os
 import sys
 import types
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,11 @@ def references(function: Callable) -> dict[str, Any]:
     return found | {n: function.__globals__[n] for n in mentioned if n in function.__globals__}  # type: ignore[attr-defined]
 
 # %% ../nbs/44_packing.ipynb #c008
+_CACHED = type(lru_cache(lambda: None))  # what functools.cache makes of a function
+
 def _functions(value: Any) -> list[Callable]:
     "The functions in a value: itself, or a class's methods."
+    if type(value) is _CACHED: return _functions(value.__wrapped__)
     if isinstance(value, types.FunctionType): return [value]
     if isinstance(value, (staticmethod, classmethod)): return _functions(value.__func__)
     if isinstance(value, property): return [f for f in (value.fget, value.fset) if f]
@@ -46,6 +51,13 @@ def _functions(value: Any) -> list[Callable]:
     return []
 
 # %% ../nbs/44_packing.ipynb #c009
+def _cell_text(name: str) -> str:
+    "The text of a notebook cell; nothing for files, which ranks can read themselves."
+    entry = linecache.cache.get(name)
+    if entry is None or len(entry) == 1 or entry[1] is not None: return ""  # only what has no time of change was never a file
+    return "".join(entry[2])
+
+# %% ../nbs/44_packing.ipynb #c010
 def cell_sources(function: Any) -> dict[str, str]:  # file name -> text
     "The text of the notebook cells that a function and what it refers to come from."
     found: dict[str, str] = {}
@@ -55,25 +67,24 @@ def cell_sources(function: Any) -> dict[str, str]:  # file name -> text
         if f in seen: continue
         seen.add(f)
         name = f.__code__.co_filename
-        if name not in found and not os.path.exists(name) and (lines := linecache.getlines(name)): found[name] = "".join(lines)
+        if name not in found and (text := _cell_text(name)): found[name] = text
         if f.__module__ in ("__main__", None): todo += [g for v in references(f).values() for g in _functions(v)]
     return found
 
-# %% ../nbs/44_packing.ipynb #c011
+# %% ../nbs/44_packing.ipynb #c012
 def cell_labels(sources: dict[str, str]) -> dict[str, str]:  # file name -> "Cell In[3]"
     "What a notebook calls the cells of these file names."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     known = getattr(getattr(shell, "compile", None), "_filename_map", {})
     return {name: f"Cell In[{known[name]}]" for name in sources if name in known}
 
-# %% ../nbs/44_packing.ipynb #c014
+# %% ../nbs/44_packing.ipynb #c015
 def _size(value: Any) -> int | Exception:
     "Bytes that a value takes when pickled, or why it cannot be."
-    import cloudpickle
-    try: return len(cloudpickle.dumps(value))
+    try: return len(_dumps(value))
     except Exception as e: return e
 
-# %% ../nbs/44_packing.ipynb #c015
+# %% ../nbs/44_packing.ipynb #c016
 def _culprits(function: Callable, args: tuple, kwargs: dict) -> str:
     "Which of the things that travel cannot be pickled, in words."
     parts = {f"variable {n!r}": v for n, v in references(function).items()}
@@ -81,14 +92,31 @@ def _culprits(function: Callable, args: tuple, kwargs: dict) -> str:
     found = [f"{name}, a {type(v).__name__} ({e})" for name, v in parts.items() if isinstance(e := _size(v), Exception)]
     return "; ".join(found) or "the function itself"
 
-# %% ../nbs/44_packing.ipynb #c016
+# %% ../nbs/44_packing.ipynb #c018
+def _cached_again(function: Callable, parameters: dict) -> Any: return lru_cache(**parameters)(function)
+
+@lru_cache
+def _pickler() -> type:
+    import cloudpickle
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is _CACHED and obj.__module__ == "__main__": return _cached_again, (obj.__wrapped__, obj.cache_parameters())
+            return super().reducer_override(obj)
+    return Pickler
+
+def _dumps(value: Any) -> bytes:
+    "The value by cloudpickle, cached functions of the notebook included."
+    file = io.BytesIO()
+    _pickler()(file).dump(value)
+    return file.getvalue()
+
+# %% ../nbs/44_packing.ipynb #c020
 _LARGE = 10_000_000  # bytes
 
 def pack(function: Callable, args: tuple = (), kwargs: dict | None = None) -> tuple[bytes, list[str]]:  # the pickle, and warnings
     "A call as bytes. LaunchError names what cannot travel; a warning names what is large."
-    import cloudpickle
     kwargs = kwargs or {}
-    try: data = cloudpickle.dumps((function, args, kwargs))
+    try: data = _dumps((function, args, kwargs))
     except Exception as e:
         raise LaunchError(f"{getattr(function, '__name__', function)!r} cannot be sent to the ranks: {_culprits(function, args, kwargs)} cannot be pickled. "
                           f"Create it inside the function, or pass what it is made from. ({type(e).__name__}: {e})") from None
@@ -97,7 +125,7 @@ def pack(function: Callable, args: tuple = (), kwargs: dict | None = None) -> tu
     return data, [f"{len(data)/1e6:.0f} MB travel with this launch, once for all ranks: {', '.join(large) or 'its arguments'}. "
                   "Loading them inside the function from a file is faster."]
 
-# %% ../nbs/44_packing.ipynb #c019
+# %% ../nbs/44_packing.ipynb #c023
 def classify(target: Any,  # function, path of a script, name of a module, module
              ) -> tuple[str, Any]:  # "function" | "script" | "module", and the target itself
     "What kind of thing is to be launched."
@@ -112,7 +140,7 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
         raise LaunchError(f"there is neither a script nor a module {text!r}, seen from {os.getcwd()}")
     return "module", text
 
-# %% ../nbs/44_packing.ipynb #c022
+# %% ../nbs/44_packing.ipynb #c026
 def describe_arguments(args: tuple, kwargs: dict) -> tuple[str, dict]:  # a line, JSON-able parameters
     "Arguments for the record."
     def short(v: Any) -> str:

@@ -11,7 +11,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from fastcore.basics import patch
 
 import lepton_bench
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
-from .output import read_logs
+from .output import Watch, read_logs
 from .processes import ProcessId, signal_process, wait_gone
 from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
@@ -86,7 +85,7 @@ class Run:
                  directory: Path  # the run's folder
                  ):
         self.directory, self.id = Path(directory), Path(directory).name
-        self.output: threading.Thread | None = None  # what shows this run in the cell that launched it
+        self.watch: Watch | None = None  # what shows this run in the cell that launched it
 
     @property
     def record(self) -> RunRecord:
@@ -128,7 +127,7 @@ def wait(self: Run,
     except KeyboardInterrupt:
         print(f"The waiting was interrupted; run {self.id} goes on. run.stop() stops it, run.wait() waits again.", file=sys.stderr)
         raise
-    if self.output and self.output is not threading.current_thread(): self.output.join(3.)
+    if self.watch: self.watch.step()  # the last lines, before the next cell
     return self
 
 # %% ../nbs/46_run.ipynb #c019

@@ -21,7 +21,7 @@ from ..errors import BenchError
 from ..processes import ProcessId
 from ..runs.ring import Ring
 from ..runs.store import log_path, ring_path
-from .channel import Stream, stream_pair
+from .channel import Stream, frame, stream_pair
 
 # %% ../../nbs/workers/33_agent.ipynb #c004
 def torchrun_environment(rank: int,  # global rank
@@ -126,10 +126,10 @@ def do_group(self: Agent, header: dict, payload: bytes) -> None:
 @patch
 def do_run(self: Agent, header: dict, payload: bytes) -> None:
     "Send a run to every rank."
-    self.run = {"directory": header["directory"], "attempt": header["attempt"]}
+    self.run, data = {"directory": header["directory"], "attempt": header["attempt"]}, frame(header, payload)
     for handle in self.ranks.values():
         handle.running, handle.ring, handle.told, handle.progress = True, None, 0, (0., 0.)
-        if not handle.stream.send(header, payload): handle.stream.closed = True
+        if not handle.stream.write(data): handle.stream.closed = True
 
 # %% ../../nbs/workers/33_agent.ipynb #c020
 @patch

@@ -84,9 +84,9 @@ def reseed() -> None:
 # %% ../../nbs/workers/31_forkserver.ipynb #c014
 def set_environment(env: dict[str, str]) -> None:
     "Make `os.environ` equal to `env`, changing only what differs."
-    for key in os.environ.keys() - env.keys(): del os.environ[key]
-    for key, value in env.items():
-        if os.environ.get(key) != value: os.environ[key] = value
+    now = dict(os.environ)
+    for key in now.keys() - env.keys(): del os.environ[key]
+    for key, value in env.items() - now.items(): os.environ[key] = value
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c015
 def redirect(fd: int, path: str | os.PathLike) -> None:
@@ -157,7 +157,7 @@ def serve(listener: socket.socket,  # bound and listening
     return None
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c022
-_PRELOAD = ("numpy", "torch", "torch.distributed", "zmq", "pyarrow", "cloudpickle", "lepton_bench.workers.supervisor")
+_PRELOAD = ("numpy", "torch", "torch.distributed", "pyarrow", "cloudpickle", "lepton_bench.workers.supervisor")
 
 def preload() -> None:
     "Import what children need, and nothing that starts a thread of ours."
@@ -406,9 +406,10 @@ def shutdown_forkservers(timeout: float = 10.) -> int:  # how many were ended
 # %% ../../nbs/workers/31_forkserver.ipynb #c041
 def main(arguments: list[str]) -> None:
     "python -m lepton_bench.workers.forkserver PATH IDLE | --target JSON"
-    if arguments[0] == "--target": return trampoline(spawned_body(arguments[1]))
-    if os.fork(): os._exit(0)
-    trampoline(partial(shared_body, arguments[0], float(arguments[1])))
+    if arguments[0] == "--target": trampoline(spawned_body(arguments[1]))
+    elif os.fork() == 0: trampoline(partial(shared_body, arguments[0], float(arguments[1])))
+    for stream in (sys.stdout, sys.stderr): stream.flush()
+    os._exit(0)
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c042
 if __name__ == "__main__":

@@ -31,11 +31,11 @@ from ..resources.leases import Lease
 from ..runs.checkpoints import commit_checkpoint, remove_asides
 from ..runs.metrics import MetricsWriter, remove_rings
 from ..runs.ring import record_type
-from ..runs.store import RunWriter, capture_source, metrics_path, new_record, result_path, ring_path
+from ..runs.store import RunWriter, capture_source, metrics_path, new_record, new_run_id, result_path, ring_path
 from ..settings import settings
 from .agent import Agent, rendezvous_environment
 from .allocations import Spec, allocations_directory, claim_name, give_back, wait_for_devices
-from .channel import Server, Stream, stream_pair
+from .channel import Server, Stream, readable, stream_pair
 from .crew import Crew
 from .forkserver import Body, private_body, redirect
 from .launches import Failure, Launch, describe_end, describe_status, note_save, package_versions
@@ -112,19 +112,20 @@ _BY_FILE = 1 << 16  # bytes; also less than a socket's buffer, so that sending n
 def on_launch(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a launch in line."
     if self.ending: return self.server.reply(to, {"error": f"allocation {self.spec.name} is being released ({self.ending})", "type": "AllocationError"})
-    launch = Launch(header["run"], self.settings.home/"runs"/header["run"], header, payload)
-    ahead = [x.run for x in (self.current, *self.queue) if x]
+    ahead, runs = [x.run for x in (self.current, *self.queue) if x], self.settings.home/"runs"
     try:
         check_room(self.settings.home)
-        (launch.directory/"logs").mkdir(parents=True)
+        launch = Launch(run := new_run_id(runs), runs/run, header, payload)
+        os.mkdir(launch.directory/"logs")
         if len(payload) > _BY_FILE: store_payload(launch)
-    except OSError as e: return self.server.reply(to, {"error": f"the run cannot be written to {launch.directory}: {e.strerror}", "type": "LaunchError"})
+    except (OSError, BenchError) as e:
+        return self.server.reply(to, {"error": f"no run can be written to {runs}: {getattr(e, 'strerror', None) or e}", "type": "LaunchError"})
     if "context_data" in header: self.contexts[header["context"]] = json.loads(header.pop("context_data"))
     launch.context = self.contexts[header["context"]]
     self.queue.append(launch)
     self.idle_since, self.warning = time.monotonic(), ""
     self.advance()
-    self.server.reply(to, {"ahead": ahead})
+    self.server.reply(to, {"directory": str(launch.directory), "ahead": ahead})
     self.do_later(lambda: self.record(launch))
 
 @patch
@@ -185,13 +186,13 @@ def dispatch(self: Supervisor, launch: Launch) -> None:
     "Send a launch to the ranks."
     self.current, self.crew.used, launch.started = launch, True, time.time()
     if not launch.grouped: self.crew.new_store()
-    header = {k: launch.header[k] for k in ("run", "kind", "context", "sources", "labels", "target", "args")}
+    header = {k: launch.header[k] for k in ("kind", "context", "sources", "labels", "target", "args")}
     if launch.header["context"] not in self.crew.contexts:
         self.crew.contexts.add(launch.header["context"])
         header["context_data"] = launch.context
     header["run_env"] = rendezvous_environment("127.0.0.1", self.crew.store.port, launch.run, launch.attempt, launch.max_restarts)
-    self.agent.receive({"op": "run", "directory": str(launch.directory), "attempt": launch.attempt, "payload_file": launch.payload_file, **header},
-                       b"" if launch.payload_file else launch.payload)
+    where = {"run": launch.run, "directory": str(launch.directory), "attempt": launch.attempt, "payload_file": launch.payload_file}
+    self.agent.receive({"op": "run", **where, **header}, b"" if launch.payload_file else launch.payload)
     if launch.attempt: remove_asides(launch.directory)  # what the last attempt left half written
     self.do_later(lambda: self.record_start(launch))
 
@@ -440,10 +441,9 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 _REQUESTS = ("describe", "launch", "wait", "stop", "restart", "release", "adopt", "stacks")
 
 @patch
-def serve_clients(self: Supervisor) -> None:
+def serve_clients(self: Supervisor, source: Any) -> None:
     "Answer what has come in. A request that makes no sense harms nobody but its sender."
-    while (request := self.server.receive()) is not None:
-        to, header, payload = request
+    for to, header, payload in self.server.take(source):
         try:
             if header.get("op") not in _REQUESTS: raise BenchError(f"unknown request {header.get('op')!r}")
             getattr(self, f"on_{header['op']}")(to, header, payload)
@@ -493,18 +493,14 @@ def why_give_back(self: Supervisor) -> str:
 @patch
 def serve(self: Supervisor) -> None:
     "React until the allocation has ended."
-    import zmq
-    streams, poller = dict[int, Stream](), zmq.Poller()
     while not self.gone:
-        if (now := self.agent.streams()) != streams:
-            streams, poller = now, zmq.Poller()
-            for source in (self.server.socket, *streams): poller.register(source, zmq.POLLIN)
-        events = poller.poll(self.pause())
-        for source, _ in events:
-            if source is self.server.socket: self.serve_clients()
-            elif source in streams and not streams[source].closed: self.agent.on_readable(streams[source])
+        streams = list(self.agent.streams().values())
+        news = readable([*self.server.sources(), *streams], self.pause())
+        for source in news:
+            if source not in streams: self.serve_clients(source)
+            elif not source.closed: self.agent.on_readable(source)
         self.tick()
-        self.catch_up(bool(events))
+        self.catch_up(bool(news))
         self.step_end()
 
 @patch
@@ -522,12 +518,11 @@ def catch_up(self: Supervisor, busy: bool) -> None:
         x[1]()
 
 @patch
-def pause(self: Supervisor) -> int:
-    "Milliseconds until something has to be done by time."
-    if self.later: return 5
-    if self.current is None: return 20 if self.ending else 500
-    left = self.current.kill_at - time.monotonic()
-    return max(0, min(5 if self.agent.busy else 50, int(1000*min(left, 1.))))
+def pause(self: Supervisor) -> float:
+    "Seconds until something has to be done by time."
+    if self.later: return .005
+    if self.current is None: return .02 if self.ending else .5
+    return min(.005 if self.agent.busy else .05, self.current.kill_at - time.monotonic())
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c029
 @patch
