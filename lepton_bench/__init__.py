@@ -1,5 +1,6 @@
 """A workbench inside JupyterLab for people who train models."""
 # Written by hand. Names are looked up when they are first used, so that `import lepton_bench` loads neither torch nor a notebook's worth of modules.
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -21,3 +22,18 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]: return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    "%load_ext lepton_bench, which the first use of one of its magics does by itself."
+    import_module("lepton_bench.jupyter.magics").register(shell)
+
+
+def _offer_magics() -> None:
+    "In IPython the magics are known by name; what they need is imported when one is used."
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None: return
+    for name in ("ranks", "ranks_pull", "ranks_push"): shell.magics_manager.register_lazy(name, "lepton_bench")
+
+
+_offer_magics()

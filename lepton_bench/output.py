@@ -152,11 +152,11 @@ class CellOutput:
 
     def show(self, lines: Sequence[str], partial: Sequence[str] = (), end: str = "") -> None:
         if not lines and list(partial) == self.partial and not end: return
-        self.open()
         self.lines.extend(lines)
         while len(self.lines) > _SHOWN: self.lines.popleft(); self.hidden += 1
         self.partial, self.end = list(partial), end
-        self.handle.update(self.bundle(), raw=True)
+        if self.handle is None: self.open()
+        else: self.handle.update(self.bundle(), raw=True)
 
 # %% ../nbs/45_output.ipynb #c019
 class TerminalOutput:

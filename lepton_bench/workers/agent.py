@@ -133,6 +133,15 @@ def do_run(self: Agent, header: dict, payload: bytes) -> None:
 
 # %% ../../nbs/workers/33_agent.ipynb #c020
 @patch
+def do_cell(self: Agent, header: dict, payload: bytes) -> None:
+    "Send a notebook's cell to some ranks."
+    logs = self.folder/"cells"/"logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    data = frame({**header, "logs": str(logs)}, payload)
+    for rank in header["ranks"]: self.ranks[rank].stream.write(data)
+
+# %% ../../nbs/workers/33_agent.ipynb #c021
+@patch
 def signal_ranks(self: Agent, sig: int) -> None:
     for handle in self.ranks.values():
         if handle.process: self.forkserver.send({"op": "signal", "pid": handle.process.pid, "signal": int(sig)})
@@ -154,7 +163,7 @@ def do_saved(self: Agent, header: dict, payload: bytes) -> None:
     "The answer to a rank that waits for its checkpoint."
     if handle := self.ranks.get(header["rank"]): handle.stream.send(header)
 
-# %% ../../nbs/workers/33_agent.ipynb #c022
+# %% ../../nbs/workers/33_agent.ipynb #c023
 @patch
 def drain(self: Agent, handle: RankHandle) -> int:
     "Ship what one rank has logged; how many points that was."
@@ -199,7 +208,7 @@ def report_progress(self: Agent) -> None:
             handle.progress = found
             self.emit("progress", rank=handle.rank, done=found[0], total=found[1])
 
-# %% ../../nbs/workers/33_agent.ipynb #c024
+# %% ../../nbs/workers/33_agent.ipynb #c025
 @patch
 def tick(self: Agent) -> None:
     "What has to be done every now and then."
@@ -211,7 +220,7 @@ def tick(self: Agent) -> None:
         self.report_progress()
         for handle in self.ranks.values(): punch_log(log_path(Path(self.run["directory"]), handle.rank), self.log_cap)
 
-# %% ../../nbs/workers/33_agent.ipynb #c026
+# %% ../../nbs/workers/33_agent.ipynb #c027
 @patch
 def on_readable(self: Agent, stream: Stream) -> None:
     "Take in what the forkserver or a rank has to say."
@@ -238,7 +247,7 @@ def on_lost(self: Agent) -> None:
     for handle in self.ranks.values(): handle.stream.close()
     self.emit("lost")
 
-# %% ../../nbs/workers/33_agent.ipynb #c028
+# %% ../../nbs/workers/33_agent.ipynb #c029
 @patch
 def processes(self: Agent) -> dict[int, dict]:
     "The ranks' processes."

@@ -221,8 +221,43 @@ class Client:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
                 return sock
 
+    def _silent(self, op: str, timeout: float | None) -> AllocationError:
+        return AllocationError(f"{self.name} did not answer {op!r} within {timeout} s. Its supervisor lives; `lepton-bench release` ends it if it is stuck.")
+
     def _gone(self) -> AllocationError:
         return AllocationError(f"{self.name} is gone: its supervisor has ended. lb.allocations() lists what is there, lb.allocate() takes new devices.")
+
+    def send(self,
+             op: str,  # what is asked
+             payload: bytes = b"",  # binary part
+             timeout: float = 30.,  # seconds in which it must have been taken
+             **fields: Any,  # the rest of the header
+             ) -> int:  # the request's number
+        "Ask. A server that is gone is an AllocationError."
+        try: stream = self._stream(time.monotonic() + timeout)
+        except OSError as e: raise self._silent(op, timeout) from e
+        self._local.number += 1
+        try: sent = stream.send({**fields, "op": op, "number": self._local.number}, payload)
+        except BaseException as e:  # also an interrupt: half a request must not be followed by another
+            stream.close()
+            if isinstance(e, OSError): raise self._silent(op, timeout) from e
+            raise
+        if not sent: raise self._gone()
+        return self._local.number
+
+    def answer(self,
+               number: int,  # from `send`, in the same thread
+               timeout: float,  # seconds
+               ) -> tuple[dict, bytes] | None:  # header and payload; None if nothing has come yet
+        "Wait for the answer. Others, to requests that were given up, are dropped."
+        stream = self._local.stream
+        if readable([stream], timeout):
+            for header, body in stream.ready():
+                if header.pop("number") == number: return header, body
+        if stream.closed:
+            stream.close()
+            raise self._gone()
+        return None
 
     def request(self,
                 op: str,  # what is asked
@@ -232,22 +267,10 @@ class Client:
                 ) -> tuple[dict, bytes]:  # the answer
         "Ask, and wait for the answer. A server that is gone or silent is an AllocationError."
         end = float("inf") if timeout is None else time.monotonic() + timeout
-        silent = f"{self.name} did not answer {op!r} within {timeout} s. Its supervisor lives; `lepton-bench release` ends it if it is stuck."
-        try: stream = self._stream(end)
-        except OSError as e: raise AllocationError(silent) from e
-        self._local.number += 1
-        try: sent = stream.send({**fields, "op": op, "number": self._local.number}, payload)
-        except BaseException as e:  # also an interrupt: half a request must not be followed by another
-            stream.close()
-            if isinstance(e, OSError): raise AllocationError(silent) from e
-            raise
-        while sent and not stream.closed and (left := end - time.monotonic()) > 0:
-            if not readable([stream], min(left, .5)): continue
-            for header, body in stream.ready():
-                if header.pop("number") == self._local.number: return header, body  # others answer requests that were given up
-        if sent and not stream.closed: raise AllocationError(silent)
-        stream.close()
-        raise self._gone()
+        number = self.send(op, payload, min(30., end - time.monotonic()), **fields)
+        while (left := end - time.monotonic()) > 0:
+            if found := self.answer(number, min(left, 5.)): return found
+        raise self._silent(op, timeout)
 
     def close(self) -> None:
         "Close this thread's connection."

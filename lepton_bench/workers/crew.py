@@ -40,6 +40,7 @@ class Crew:
         self.generation, self.grouped, self.used = 0, False, True
         self.living, self.ready = set[int](), set[int]()
         self.broken: str | None = None  # why ranks cannot be had
+        self.dirty = False  # whether a cell has destroyed or replaced the process group
         self.contexts: set[str] = set()  # callers' environments that the ranks know, by digest
         self.modules: dict[str, int] = {}  # files the ranks have imported, and their time of change
         self.store: Any = None
@@ -58,6 +59,7 @@ class Crew:
             self.phase = "killing"
             return self.agent.receive({"op": "kill"})
         self.phase, self.generation, self.modules, self.contexts = "starting", self.generation + 1, {}, set()
+        self.dirty = False
         self.living = set(range(len(self.devices)))
         at_once = grouped and "torch" in sys.modules  # otherwise the ranks import torch while we do
         ranks = rank_specs(self.devices, self.ring_points, usable_cores(), len(inventory()))
@@ -66,7 +68,8 @@ class Crew:
 
     def suits(self, grouped: bool) -> bool:
         "Whether a launch can go to these ranks as they are."
-        return self.phase == "ready" and self.grouped == grouped and bool(self.living) and (grouped or not self.used) and not self.stale()
+        fresh = not self.dirty and not self.stale() and (grouped or not self.used)
+        return self.phase == "ready" and self.grouped == grouped and bool(self.living) and fresh
 
     def stale(self) -> bool:
         "Whether a module that the ranks have imported has changed since."

@@ -274,18 +274,22 @@ class Worker:
         except Exception as e: self.stream.send({"op": "broken", "rank": self.rank, "error": describe_error(e)})
         else: self.stream.send({"op": "ready", "rank": self.rank, "group": True})
 
-    def enter(self, message: dict) -> None:
-        "Take on the caller's environment, folder and path, and this run's log and ring."
-        global _run
-        directory = Path(message["directory"])
-        redirect(1, log_path(directory, self.rank)); os.dup2(1, 2)
-        error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
+    def take_on(self, message: dict, log: Path, more: dict[str, str]) -> None:
+        "Take on the caller's environment, folder and path, and write to this log."
+        redirect(1, log); os.dup2(1, 2)
         if "context_data" in message: self.contexts[message["context"]] = message["context_data"]
         caller = self.contexts[message["context"]]
-        set_environment({**caller["env"], **self.env, **message["run_env"], **error_file})
+        set_environment({**caller["env"], **self.env, **more})
         sys.path[:] = caller["sys_path"]
         try: os.chdir(caller["cwd"])
         except OSError as e: warnings.warn(f"the folder {caller['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
+
+    def enter(self, message: dict) -> None:
+        "Become part of a run: its environment, its log, its ring."
+        global _run
+        directory = Path(message["directory"])
+        error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
+        self.take_on(message, log_path(directory, self.rank), {**message["run_env"], **error_file})
         add_sources(message["sources"], message["labels"])
         _run = context = RunContext(directory, message["run"], message["attempt"], self.rank, self.world_size, self.stream, self.ring_points)
         set_ring(context.open_ring)
@@ -318,6 +322,13 @@ class Worker:
             flush_metrics()
             self.leave(header)
 
+    def cell(self, message: dict, payload: bytes) -> None:
+        "Run a notebook's cell in this rank's `__main__`, where its variables stay."
+        from lepton_bench.workers.cells import answer_cell, fresh_space
+        self.take_on(message, Path(message["logs"])/f"rank-{self.rank}.log", message["cell_env"])
+        header, result = answer_cell(message, payload, fresh_space(self.rank, self.world_size))
+        self.stream.send({"op": "answered", "rank": self.rank, "cell": message["cell"], "dirty": self.dirty(), **header}, result)
+
     def serve(self) -> None:
         "Do as told until the agent hangs up, or until a script has ended."
         while self.exit_code is None:
@@ -327,6 +338,7 @@ class Worker:
             header, payload = message
             if header["op"] == "start": self.start(header)
             elif header["op"] == "group": self.join(header)
+            elif header["op"] == "cell": self.cell(header, payload)
             else: self.run(header, payload)
         sys.exit(self.exit_code)
 

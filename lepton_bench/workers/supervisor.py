@@ -35,6 +35,7 @@ from ..runs.store import RunWriter, capture_source, metrics_path, new_record, ne
 from ..settings import settings
 from .agent import Agent, rendezvous_environment
 from .allocations import Spec, allocations_directory, claim_name, give_back, wait_for_devices
+from .cells import Desk, Turn
 from .channel import Server, Stream, readable, stream_pair
 from .crew import Crew
 from .forkserver import Body, private_body, redirect
@@ -47,6 +48,7 @@ class Supervisor:
     agent: Agent
     crew: Crew
     server: Server
+    desk: Desk
 
     def __init__(self,
                  spec: Spec,
@@ -75,7 +77,7 @@ class Supervisor:
         "One word for what it is doing."
         if self.ending: return "releasing"
         if not self.devices: return "waiting"
-        return "running" if self.current or self.queue else "idle"
+        return "running" if self.current or self.queue or self.desk.queue else "idle"
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c006
 @patch
@@ -120,13 +122,18 @@ def on_launch(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
         if len(payload) > _BY_FILE: store_payload(launch)
     except (OSError, BenchError) as e:
         return self.server.reply(to, {"error": f"no run can be written to {runs}: {getattr(e, 'strerror', None) or e}", "type": "LaunchError"})
-    if "context_data" in header: self.contexts[header["context"]] = json.loads(header.pop("context_data"))
-    launch.context = self.contexts[header["context"]]
+    launch.context = self.caller(header)
     self.queue.append(launch)
     self.idle_since, self.warning = time.monotonic(), ""
     self.advance()
     self.server.reply(to, {"directory": str(launch.directory), "ahead": ahead})
     self.do_later(lambda: self.record(launch))
+
+@patch
+def caller(self: Supervisor, header: dict) -> dict:
+    "The environment, folder and path of whoever asks; they come along only when they have changed."
+    if "context_data" in header: self.contexts[header["context"]] = json.loads(header.pop("context_data"))
+    return self.contexts[header["context"]]
 
 @patch
 def record(self: Supervisor, launch: Launch) -> None:
@@ -174,7 +181,8 @@ def store_source(launch: Launch) -> None:
 @patch
 def advance(self: Supervisor) -> None:
     "Send the next launch if the crew suits it; get one that does otherwise."
-    if self.current or self.ending or not self.queue or not self.crew.settled: return
+    if self.current or self.ending or self.desk.busy or not self.crew.settled: return
+    if not self.queue: return self.desk.advance()
     launch = self.queue[0]
     if self.crew.broken: return self.refuse(launch, self.crew.broken)
     if not self.crew.suits(launch.grouped): return self.crew.start(launch.grouped)
@@ -246,6 +254,7 @@ def on_exited(self: Supervisor, header: dict, payload: bytes) -> None:
     rank, status, launch = header["rank"], header["status"], self.current
     self.crew.living.discard(rank)
     if launch is None:
+        self.desk.on_exited(rank, describe_status(status))
         if not self.ending: self.crew.on_idle_exit(rank, status); self.advance()
         return
     said = launch.ended.get(rank, {}).get("status")
@@ -389,6 +398,28 @@ def on_wait(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     else: self.server.reply(to, {"status": self.finished.get(header["run"])})
 
 @patch
+def on_cell(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
+    "Take a notebook's cell in line; answered when its ranks have answered."
+    if self.ending: return self.server.reply(to, {"error": f"allocation {self.spec.name} is being released ({self.ending})", "type": "AllocationError"})
+    header["context_data"] = self.caller(header)
+    self.desk.take(Turn(to, header, payload), f"run {(self.current or self.queue[0]).run}" if self.current or self.queue else "")
+    self.advance()
+    self.publish()
+
+@patch
+def on_interrupt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
+    self.desk.interrupt(header["cell"])
+    self.server.reply(to, {})
+
+@patch
+def on_answered(self: Supervisor, header: dict, payload: bytes) -> None:
+    "A rank has answered a cell."
+    self.desk.on_answered(header, payload)
+    self.idle_since, self.warning = time.monotonic(), ""
+    self.advance()
+    self.publish()
+
+@patch
 def on_stop(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     if launch := self.find_launch(header["run"]): self.stop(launch, kill=header.get("kill", False))
     self.server.reply(to, {"stopping": bool(launch)})
@@ -438,7 +469,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.server.reply(to, {"files": [str(p) for p in files]})
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c023
-_REQUESTS = ("describe", "launch", "wait", "stop", "restart", "release", "adopt", "stacks")
+_REQUESTS = ("describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
 
 @patch
 def serve_clients(self: Supervisor, source: Any) -> None:
@@ -460,6 +491,7 @@ def tick(self: Supervisor) -> None:
         if self.crew.living: self.agent.receive({"op": "kill"})
         else: self.finish()
     if self.current: self.agent.tick()
+    self.desk.tick(now)
     if now - self.last_slow > 1:
         self.last_slow = now
         self.tick_slowly()
@@ -472,7 +504,7 @@ def tick_slowly(self: Supervisor) -> None:
     self.write_ends()
     if launch := self.current:
         if launch.progress and launch.writer: launch.writer.update(steps=launch.progress.get(0, (None,))[0], extra={"progress": launch.progress})
-    elif reason := self.why_give_back():
+    elif not self.desk.queue and (reason := self.why_give_back()):
         self.end(reason)
 
 @patch
@@ -521,7 +553,7 @@ def catch_up(self: Supervisor, busy: bool) -> None:
 def pause(self: Supervisor) -> float:
     "Seconds until something has to be done by time."
     if self.later: return .005
-    if self.current is None: return .02 if self.ending else .5
+    if self.current is None: return .02 if self.ending or self.desk.queue else .5
     return min(.005 if self.agent.busy else .05, self.current.kill_at - time.monotonic())
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c029
@@ -532,6 +564,7 @@ def end(self: Supervisor, reason: str) -> None:
     self.ending = reason
     for launch in list(self.queue): self.stop(launch)
     if self.current: self.stop(self.current)
+    self.desk.end(reason)
     self.write_file()
 
 @patch
@@ -540,6 +573,7 @@ def on_lost(self: Supervisor, header: dict, payload: bytes) -> None:
     self.ending = self.ending or "its forkserver was killed"
     kill_children()
     self.crew.living = set()
+    self.desk.end(self.ending)
     for waiting in list(self.queue): self.refuse(waiting, "the allocation's forkserver was killed")
     if launch := self.current:
         if launch.closing is None: self.fail(launch, Failure(0, "Killed", "ended with its forkserver, which was killed", time=time.time(), code=137))
@@ -623,6 +657,7 @@ def settle(self: Supervisor, leases: list[Lease], devices: list[Device], notes: 
     self.agent = Agent(self.forkserver, {x.device_id: x.fd for x in leases}, self.on_agent, self.folder, self.settings.log_cap)
     self.server = Server(self.settings.sockets/f"{self.spec.name}-{self.me.pid}")
     self.crew = Crew(devices, self.agent, self.folder, self.settings.ring_points)
+    self.desk = Desk(self.agent, self.crew, self.server.reply, self.settings.stop_grace)
     self.devices, self.idle_since = devices, time.monotonic()
     if self.spec.warm: self.crew.start(True)
     self.write_file()
