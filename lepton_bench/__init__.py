@@ -1,6 +1,7 @@
 """A workbench inside JupyterLab for people who train models."""
 # Written by hand. Names are looked up when they are first used, so that `import lepton_bench` loads neither torch nor a notebook's worth of modules.
 import sys
+import threading
 from importlib import import_module
 from typing import Any
 
@@ -29,11 +30,12 @@ def load_ipython_extension(shell: Any) -> None:
     import_module("lepton_bench.jupyter.magics").register(shell)
 
 
-def _offer_magics() -> None:
-    "In IPython the magics are known by name; what they need is imported when one is used."
+def _enter_notebook() -> None:
+    "In IPython the magics are known by name, and what the first verb needs is imported while the person goes on."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None: return
     for name in ("ranks", "ranks_pull", "ranks_push"): shell.magics_manager.register_lazy(name, "lepton_bench")
+    threading.Thread(target=import_module, args=("lepton_bench.bench",), daemon=True).start()
 
 
-_offer_magics()
+_enter_notebook()

@@ -99,5 +99,25 @@ def load_settings(start: Path | None = None,  # where to begin walking up; None:
         if variable in os.environ: values[key], origins[key] = _parse(key, os.environ[variable], variable), variable
     return Settings(**values), origins
 
-# %% ../nbs/00_settings.ipynb #c017
-def settings() -> Settings: return load_settings()[0]
+# %% ../nbs/00_settings.ipynb #c018
+_VARIABLES = [f"LEPTON_BENCH_{n.upper()}" for n in _NAMES] + ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME"]
+
+def _stamps(folder: str) -> tuple[tuple[str, int, int], ...]:
+    "Path, time of change and size of each settings file that could count, from a folder upwards."
+    found, parts = [], folder.split("/")
+    paths = ["/".join([*parts[:n], "settings.ini"]) for n in range(len(parts), 0, -1)]
+    for path in (*paths, os.fspath(_user_file())):
+        try: stat = os.stat(path)
+        except OSError: continue
+        found.append((path, stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+@lru_cache(maxsize=8)
+def _settings(folder: str, variables: tuple[str | None, ...], stamps: tuple[tuple[str, int, int], ...]) -> Settings: return load_settings()[0]
+
+# %% ../nbs/00_settings.ipynb #c019
+def settings() -> Settings:
+    "The settings as they are now."
+    try: folder = os.getcwd()
+    except FileNotFoundError: return load_settings()[0]
+    return _settings(folder, tuple(map(os.environ.get, _VARIABLES)), _stamps(folder))

@@ -117,7 +117,7 @@ def test_an_interrupt_ends_the_cell_and_keeps_the_ranks(kernel, tmp_path):
     code = f"%%ranks\nopen(f'{tmp_path}/{{rank}}', 'w')\nimport time\nwhile True: time.sleep(.01)"
     start = time.monotonic()
     text = _interrupted(kernel, code, lambda: len(list(tmp_path.iterdir())) == 2)
-    assert "was interrupted" in text and "still there" in text and time.monotonic() - start < 20
+    assert "interrupted" in text and "still there" in text and time.monotonic() - start < 20
     assert kernel.run("%%ranks\nkept") == "[0-1] 7\n"
 
 

@@ -39,7 +39,10 @@ class Conversation:
         client, (digest, context) = self.allocation.client, caller_context()
         known: dict[str, Any] = {} if self.allocation.context == digest else {"context_data": context}
         cell, follower = f"{self.me}-{self.number}", self._follower()
-        number = client.send("cell", payload, kind=kind, ranks=ranks, cell=cell, context=digest, **known, **fields)
+        try: number = client.send("cell", payload, kind=kind, ranks=ranks, cell=cell, context=digest, **known, **fields)
+        except KeyboardInterrupt:  # it may have been sent, and its answer would find nobody
+            self._interrupt(cell)
+            raise RunStopped("interrupted while it was being sent. The ranks and their variables are still there.") from None
         while (found := self._wait(number, cell)) is None or "waits" in found[0]:
             if found: print(f"the cell waits behind {found[0]['waits']}")
             elif output: output.show(follower.poll(), follower.partial())
@@ -51,8 +54,14 @@ class Conversation:
         try: return self.allocation.client.answer(number, .1)
         except KeyboardInterrupt:
             print("interrupted: the ranks end this cell", file=sys.stderr)
-            _in_thread(lambda: ask(self.allocation.client, "interrupt", cell=cell))
+            self._interrupt(cell)
             return None
+
+    def _interrupt(self, cell: str) -> None:
+        "Have the ranks end a cell; by a thread, and so on another connection: this thread's one may still wait for the answer."
+        thread = threading.Thread(target=ask, args=(self.allocation.client, "interrupt"), kwargs={"cell": cell}, daemon=True)
+        thread.start()
+        thread.join(5.)
 
     def _follower(self) -> Follower:
         "Reads what ranks print from now on."
@@ -68,17 +77,12 @@ class Conversation:
         if self.generation not in (None, header["generation"]):
             print("the ranks are fresh ones: variables of earlier cells are gone", file=sys.stderr)
         self.generation = header["generation"]
+        if not header["answers"]: raise RunStopped("the cell was interrupted before it began")
         answers, start = [], 0
         for answer in header["answers"]:
             answers.append((answer, payload[start:start + answer["size"]]))
             start += answer["size"]
         return answers
-
-def _in_thread(work: Any) -> None:
-    "On a connection of its own: this thread's one still waits for its answer."
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(5.)
 
 # %% ../../nbs/jupyter/61_magics.ipynb #c006
 def group_values(answers: Sequence[dict]) -> list[tuple[list[int], dict[str, str]]]:  # ranks, media type -> text

@@ -115,7 +115,6 @@ def do_start(self: Agent, header: dict, payload: bytes) -> None:
                              fds=[theirs.fileno(), *([lease] if lease is not None else [])])
         theirs.close()
         ours.send({"op": "start", "stacks": str(self.folder/f"stacks-{rank}.txt"), **spec})
-        if header["group"]: ours.send({"op": "group", **header["group"]})
 
 # %% ../../nbs/workers/33_agent.ipynb #c017
 @patch

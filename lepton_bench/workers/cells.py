@@ -218,6 +218,7 @@ class Desk:
                  ):
         self.agent, self.crew, self.reply, self.grace = agent, crew, reply, grace
         self.queue = deque[Turn]()
+        self.cancelled: set[str] = set()  # interrupted before they came
 
     @property
     def busy(self) -> bool: return bool(self.queue) and self.queue[0].sent
@@ -225,6 +226,7 @@ class Desk:
     def take(self, turn: Turn, behind: str  # what has the ranks now
              ) -> None:
         "Take a cell in line."
+        if turn.header["cell"] in self.cancelled: return self.reply(turn.to, {"answers": [], "generation": self.crew.generation})
         if behind or self.queue: self.reply(turn.to, {"waits": behind or "another cell"})
         self.queue.append(turn)
 
@@ -254,7 +256,9 @@ class Desk:
 
     def interrupt(self, cell: str) -> None:
         "End a cell; one that has not begun is only taken out of the line."
-        for turn in [t for t in self.queue if t.header["cell"] == cell]:
+        found = [t for t in self.queue if t.header["cell"] == cell]
+        if not found: self.cancelled.add(cell)
+        for turn in found:
             if turn.sent:
                 turn.kill_at = time.monotonic() + self.grace
                 self.agent.receive({"op": "interrupt"})

@@ -61,10 +61,9 @@ class Crew:
         self.phase, self.generation, self.modules, self.contexts = "starting", self.generation + 1, {}, set()
         self.dirty = False
         self.living = set(range(len(self.devices)))
-        at_once = grouped and "torch" in sys.modules  # otherwise the ranks import torch while we do
         ranks = rank_specs(self.devices, self.ring_points, usable_cores(), len(inventory()))
-        self.agent.receive({"op": "start", "generation": self.generation, "ranks": ranks, "group": self.new_store() if at_once else None})
-        if grouped and not at_once: self.agent.receive(self.new_store())
+        self.agent.receive({"op": "start", "generation": self.generation, "ranks": ranks})
+        if grouped: self.agent.receive(self.new_store())  # the ranks are forked, or import torch, while we make it
 
     def suits(self, grouped: bool) -> bool:
         "Whether a launch can go to these ranks as they are."

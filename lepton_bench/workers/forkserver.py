@@ -163,6 +163,8 @@ def preload() -> None:
     "Import what children need, and nothing that starts a thread of ours."
     import gc
     for name in _PRELOAD: importlib.import_module(name)
+    reseed()  # numpy's generator is imported when it is first used, which each child would do again
+    sys.modules["lepton_bench.workers.rank"].local_modules()  # so is nothing here the person's
     gc.collect(); gc.freeze()
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c023
