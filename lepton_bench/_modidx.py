@@ -139,6 +139,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'lepton_bench/jupyter/magics.py'),
                                              'lepton_bench.jupyter.magics._names': ( 'jupyter/magics.html#_names',
                                                                                      'lepton_bench/jupyter/magics.py'),
+                                             'lepton_bench.jupyter.magics._running_cell': ( 'jupyter/magics.html#_running_cell',
+                                                                                            'lepton_bench/jupyter/magics.py'),
                                              'lepton_bench.jupyter.magics._words': ( 'jupyter/magics.html#_words',
                                                                                      'lepton_bench/jupyter/magics.py'),
                                              'lepton_bench.jupyter.magics.check_answers': ( 'jupyter/magics.html#check_answers',

@@ -19,6 +19,7 @@ from typing import Any
 from ..bench import Allocation, caller_context, current_allocation
 from ..errors import AllocationError, LaunchError, RunError, RunStopped
 from ..output import Follower, new_output, rank_label
+from ..packing import cell_labels
 from ..run import ask
 from ..settings import settings
 from ..workers.cells import dumps_on_cpu, parse_ranks
@@ -188,9 +189,17 @@ def push_to_ranks(line: str, space: dict) -> None:
     check_answers([a for a, _ in talk.ask("push", ranks, payload)])
 
 # %% ../../nbs/jupyter/61_magics.ipynb #c018
+def _running_cell() -> str:
+    "What the notebook calls the cell that runs now."
+    frame = sys._getframe()
+    while frame:
+        if found := cell_labels({frame.f_code.co_filename: ""}): return next(iter(found.values()))
+        frame = frame.f_back  # type: ignore[assignment]
+    return "Cell"
+
 def register(shell: Any) -> None:
     "Teach an IPython shell the three magics."
-    def ranks(line: str, cell: str) -> None: run_ranks(line, cell, f"Cell In[{shell.execution_count}]")
+    def ranks(line: str, cell: str) -> None: run_ranks(line, cell, _running_cell())
     def ranks_pull(line: str) -> None: pull_from_ranks(line, shell.user_ns)
     def ranks_push(line: str) -> None: push_to_ranks(line, shell.user_ns)
     for f, text in ((ranks, run_ranks.__doc__), (ranks_pull, pull_from_ranks.__doc__), (ranks_push, push_to_ranks.__doc__)): f.__doc__ = text
