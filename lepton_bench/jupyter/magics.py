@@ -191,10 +191,10 @@ def push_to_ranks(line: str, space: dict) -> None:
 # %% ../../nbs/jupyter/61_magics.ipynb #c018
 def _running_cell() -> str:
     "What the notebook calls the cell that runs now."
-    frame = sys._getframe()
+    frame: Any = sys._getframe()
     while frame:
         if found := cell_labels({frame.f_code.co_filename: ""}): return next(iter(found.values()))
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "Cell"
 
 def register(shell: Any) -> None:
