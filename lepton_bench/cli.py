@@ -59,7 +59,7 @@ def logs(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.
     from lepton_bench.output import TerminalOutput, Watch
     from lepton_bench.run import get_run
     found = get_run(run)
-    def ended() -> str | None: return None if found.status in ("waiting", "running") else f"run {found.id}: {found.status}"
+    def ended() -> str | None: return None if found.status in ("waiting", "running") else f"run {found.id} is {found.status}"
     if follow: Watch(found.directory, found.record.world_size, ended, TerminalOutput()).follow()
     else: print(found.logs(rank))
 

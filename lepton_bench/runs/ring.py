@@ -254,6 +254,20 @@ class Ring(_RingWriter):
         stored = max(self._words[_TAIL] - start, 0)  # meanwhile: these slots may have been used again
         return records[stored:], start + stored
 
+    def newest(self, most: int = 4096  # points
+               ) -> "np.ndarray":
+        "The newest points, stored or not: they stay in their slots until these are used again."
+        import numpy as np
+        low = self._words[_TAIL]
+        high = low + self.capacity
+        while low < high:  # up to some index the points are there
+            middle = (low + high) // 2
+            if self._sequence(middle) == (middle + 1) & 0xffffffff: low = middle + 1
+            else: high = middle
+        index = np.arange(max(0, low - min(most, self.capacity)), low)
+        records = self._slots[index & self._mask]
+        return records[records["sequence"] == (index + 1).astype("u4")]  # the oldest may have been replaced meanwhile
+
     def close(self) -> None:
         "Let go of the memory; the file stays."
         self._slots = self._slots[:0]
