@@ -243,8 +243,10 @@ class TerminalOutput:
 
     def show(self, lines: Sequence[str], partial: Sequence[str] = (), end: Ending | str = "", glance: Glance = Glance("")) -> None:
         "Print lines; rewrite what stands below them."
-        words, below = end.words if isinstance(end, Ending) else end, [*partial, *([glance.text] if glance.text else [])]
-        text = " | ".join(below).replace("\n", "; ")[:shutil.get_terminal_size().columns - 1] if self.live else ""
+        words, width = end.words if isinstance(end, Ending) else end, shutil.get_terminal_size().columns - 1
+        text = " | ".join(partial).replace("\n", "; ")
+        if len(text) + len(glance.text) + 3 < width or not text: text += (" | " if text and glance.text else "") + glance.text
+        text = text[:width] if self.live else ""
         if not lines and not words and text == self.drawn: return
         clear = "\r\033[K" if self.drawn else ""
         self.stream.write(clear + "".join(f"{x}\n" for x in (*lines, *([words] if words else []))) + text)

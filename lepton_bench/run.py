@@ -239,7 +239,7 @@ class RunTable(Table):
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(r.created))
         return r.id, r.name, r.status, created, r.allocation or "", r.arguments[:60], (r.reason or "")[:80]
 
-    def to_dicts(self) -> list[dict]: return [asdict(r) for r in self.records.values()]
+    def to_dicts(self) -> list[dict]: return [asdict(self.records[run.id]) for run in self]
 
 # %% ../nbs/46_run.ipynb #c027
 def runs(limit: int | None = None,  # the newest so many; None: all

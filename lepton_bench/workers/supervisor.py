@@ -143,7 +143,7 @@ def create_record(self: Supervisor, launch: Launch) -> None:
                         device_kind=self.devices[0].kind, engine="local", allocation=self.spec.name, supervisor=self.me.to_dict(),
                         cwd=launch.context["cwd"], arguments=header["arguments"], parameters=header["parameters"])
     if self.current is launch: record = replace(record, status="running", started=launch.started)
-    if launch.end: record = replace(record, started=launch.started, **launch.end)
+    if launch.end: record = replace(record, **launch.end)
     try: launch.writer = RunWriter(launch.directory, record).create()
     except OSError as e: self.warn(launch, f"the record is not there yet: {e.strerror}")
 
@@ -376,8 +376,8 @@ def conclude(self: Supervisor, launch: Launch, end: dict) -> None:
     "Write the record and tell who waits; on a full disk both happen when there is room again."
     unsent = {r: e["unsent"] for r, e in launch.ended.items() if "unsent" in e}
     steps = launch.progress.get(0, (launch.step, None))[0]
-    launch.end = {**end, "ended": time.time(), "attempt": launch.attempt, "restarts": launch.restarts, "stalled": sum(launch.stalled.values()), "steps": steps,
-                  "extra": {**launch.glance(), "unsent": unsent, "warnings": launch.warnings}}
+    launch.end = {**end, "started": launch.started, "ended": time.time(), "attempt": launch.attempt, "restarts": launch.restarts,
+                  "stalled": sum(launch.stalled.values()), "steps": steps, "extra": {**launch.glance(), "unsent": unsent, "warnings": launch.warnings}}
     self.unwritten.append(launch)
     self.write_ends()
 
