@@ -119,6 +119,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'lepton_bench.errors.LaunchError': ('errors.html#launcherror', 'lepton_bench/errors.py'),
                                      'lepton_bench.errors.RunError': ('errors.html#runerror', 'lepton_bench/errors.py'),
                                      'lepton_bench.errors.RunError.__init__': ('errors.html#runerror.__init__', 'lepton_bench/errors.py'),
+                                     'lepton_bench.errors.RunError._render_traceback_': ( 'errors.html#runerror._render_traceback_',
+                                                                                          'lepton_bench/errors.py'),
                                      'lepton_bench.errors.RunStopped': ('errors.html#runstopped', 'lepton_bench/errors.py'),
                                      'lepton_bench.errors.SettingsError': ('errors.html#settingserror', 'lepton_bench/errors.py'),
                                      'lepton_bench.errors.own_lines': ('errors.html#own_lines', 'lepton_bench/errors.py')},

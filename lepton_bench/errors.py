@@ -67,6 +67,10 @@ class RunError(BenchError):
         super().__init__(message)
         self.rank, self.traceback = rank, traceback
 
+    def _render_traceback_(self, *_: object) -> list[str]:
+        "What IPython shows: the rank's traceback is in the message, the line with `result()` in it helps nobody."
+        return [f"{type(self).__name__}: {self}"]
+
 # %% ../nbs/01_errors.ipynb #c017
 class RunStopped(RunError):
     "A run was stopped by somebody before it ended by itself."

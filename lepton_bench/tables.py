@@ -12,15 +12,15 @@ from copy import copy
 from typing import Any, ClassVar
 
 # %% ../nbs/03_tables.ipynb #c004
-_CELL = "text-align:left; max-width:32em; overflow:hidden; text-overflow:ellipsis; white-space:nowrap;"
+_CELL = "text-align:left; max-width:20em; overflow:hidden; text-overflow:ellipsis; white-space:nowrap;"
 _COLORS = {"good": "success", "bad": "error", "odd": "warn", "busy": "info"}
 
 def toned(text: str,  # of a cell
           tones: dict[str, str],  # how it begins -> "good", "bad", "odd" or "busy"
           ) -> str:  # style; empty if it is a plain cell
-    "The colour of a cell, in the terms of JupyterLab's themes."
+    "The colour of a cell, in the terms of JupyterLab's themes; mixed with that of text, since their orange alone is too pale to be read."
     tone = next((t for start, t in tones.items() if text.startswith(start)), None)
-    return f"color:var(--jp-{_COLORS[tone]}-color1, inherit)" if tone else ""
+    return f"color:color-mix(in srgb, var(--jp-{_COLORS[tone]}-color1) 70%, var(--jp-content-font-color1))" if tone else ""
 
 # %% ../nbs/03_tables.ipynb #c006
 class Table(list):
