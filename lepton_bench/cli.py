@@ -127,8 +127,10 @@ def _stream(run: Any) -> int:  # the code to exit with
             handled = len(pressed)
             print("stopping; Ctrl-C again kills" if handled == 1 else "killing", file=sys.stderr, flush=True)
             ask(run._client(), "stop", run=run.id, kill=handled > 1)
-        return None if run.status in ("waiting", "running") else ""
-    Watch(run.directory, run.record.world_size, ended, TerminalOutput()).follow()
+        if (status := run.status) in ("waiting", "running"): return None
+        return f"run {run.id} ({run.name}) is done" if status == "done" and output.live else ""  # a pipe gets what the ranks print, no more
+    output = TerminalOutput()
+    Watch(run.directory, run.record.world_size, ended, output).follow()
     return _exit_code(run, bool(pressed))
 
 def _exit_code(run: Any, interrupted: bool) -> int:

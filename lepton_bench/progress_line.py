@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BenchError
-from .runs.ring import Ring
+from .runs.ring import Ring, last_values
 from .runs.store import RunRecord, ring_path
 
 # %% ../nbs/47_progress_line.ipynb #c004
@@ -95,7 +95,7 @@ class RankView:
         records, names = self.ring.newest(), self.ring.names()
         if not len(records): return
         self.step = int(records["step"][-1])
-        self.values |= {names[number]: value for number, value in zip(records["name"].tolist(), records["value"].tolist()) if number < len(names)}
+        self.values |= last_values(records, names)
 
     def close(self) -> None:
         if self.ring: self.ring.close()
@@ -174,7 +174,7 @@ class ProgressLine:
         for view in self.views: view.close()
         self.views = []
 
-# %% ../nbs/47_progress_line.ipynb #c024
+# %% ../nbs/47_progress_line.ipynb #c026
 def summary(record: RunRecord) -> str:
     "What a run has come to: `9,380 steps, loss 0.31, acc 0.89`."
     told = (record.extra.get("progress") or {}).get("0")

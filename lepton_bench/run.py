@@ -59,6 +59,7 @@ def explain(record: RunRecord) -> str:
     if record.status == "lost":
         return (f"run {record.id} was lost: its supervisor ended without a word (killed, or the host went down). "
                 "What it stored is there: run.metrics(), run.logs().")
+    if record.reason == record.status: return f"run {record.id} ({record.name}) was {record.status}"
     if not record.error: return f"run {record.id} is {record.status}: {record.reason or 'no reason known'}"
     error = record.error
     trace, log = error["traceback"].rstrip(), [x for x in error["log"] if x.strip() and x not in error["traceback"]]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.metrics import MetricsWriter
+from ..runs.ring import last_values
 from ..runs.store import RunWriter, log_path
 
 # %% ../../nbs/workers/34_launches.ipynb #c004
@@ -118,10 +119,7 @@ class Launch:
 
     def note_values(self, rank: int, records: Any, names: list[str]) -> None:
         "Remember the newest value of each metric, rank 0's where it has one."
-        import numpy as np
-        last = np.full(len(names), -1)
-        last[records["name"]] = np.arange(len(records))  # of equal names the last one stays
-        found = {names[i]: float(records["value"][at]) for i, at in enumerate(last.tolist()) if at >= 0}
+        found = last_values(records, names)
         self.newest = self.newest | found if rank == 0 else found | self.newest
         self.step = max(int(records["step"][-1]), self.step or 0)
 
