@@ -318,6 +318,7 @@ class AllocationTable(Table):
     "Living allocations."
     columns = ("name", "state", "devices", "notebook", "run", "since")
     empty = "no allocations: lb.allocate(2) takes two devices"
+    colored, tones = "state", {"running": "busy", "idle": "good", "waiting": "odd", "releasing": "odd"}
     def row(self, item: dict) -> tuple[str, ...]:
         held = ", ".join(item.get("labels", [])) or f"waits for {item['count']}"
         return item["name"], item["state"], held, item["label"], item["run"] or "", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["created"]))

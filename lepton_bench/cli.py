@@ -59,7 +59,7 @@ def logs(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.
     from lepton_bench.output import TerminalOutput, Watch
     from lepton_bench.run import get_run
     found = get_run(run)
-    def ended() -> str | None: return None if found.status in ("waiting", "running") else f"run {found.id}: {found.status}"
+    def ended() -> str | None: return None if found.status in ("waiting", "running") else f"run {found.id} is {found.status}"
     if follow: Watch(found.directory, found.record.world_size, ended, TerminalOutput()).follow()
     else: print(found.logs(rank))
 
@@ -127,8 +127,10 @@ def _stream(run: Any) -> int:  # the code to exit with
             handled = len(pressed)
             print("stopping; Ctrl-C again kills" if handled == 1 else "killing", file=sys.stderr, flush=True)
             ask(run._client(), "stop", run=run.id, kill=handled > 1)
-        return None if run.status in ("waiting", "running") else ""
-    Watch(run.directory, run.record.world_size, ended, TerminalOutput()).follow()
+        if (status := run.status) in ("waiting", "running"): return None
+        return f"run {run.id} ({run.name}) is done" if status == "done" and output.live else ""  # a pipe gets what the ranks print, no more
+    output = TerminalOutput()
+    Watch(run.directory, run.record.world_size, ended, output).follow()
     return _exit_code(run, bool(pressed))
 
 def _exit_code(run: Any, interrupted: bool) -> int:

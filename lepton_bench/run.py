@@ -59,6 +59,7 @@ def explain(record: RunRecord) -> str:
     if record.status == "lost":
         return (f"run {record.id} was lost: its supervisor ended without a word (killed, or the host went down). "
                 "What it stored is there: run.metrics(), run.logs().")
+    if record.reason == record.status: return f"run {record.id} ({record.name}) was {record.status}"
     if not record.error: return f"run {record.id} is {record.status}: {record.reason or 'no reason known'}"
     error = record.error
     trace, log = error["traceback"].rstrip(), [x for x in error["log"] if x.strip() and x not in error["traceback"]]
@@ -177,14 +178,22 @@ def metrics(self: Run) -> Any:  # pyarrow Table: step, time, rank, name, value
     return read_metrics(self.directory)
 
 @patch
+def system(self: Run) -> Any:  # pyarrow Table: step (seconds since the run began), time, rank, name, value
+    "Processors, memory and device of every rank, once a second: cpu_percent, memory_gib, device_percent, device_memory_gib, device_watts."
+    from lepton_bench.runs.metrics import read_system
+    return read_system(self.directory)
+
+@patch
 def plot(self: Run,
          names: list[str] | None = None,  # metrics; None: all
+         system: bool = False,  # the system metrics instead
          **options: Any,  # as for runs.plots.plot_metrics: x, smooth, log, ranks, ...
          ) -> Any:  # matplotlib Figure
     "The metrics as a figure."
     from lepton_bench.runs.plots import plot_metrics
     r = self.record
-    return plot_metrics(self.metrics(), names, **{"title": f"{r.name}  {self.id}", **options})
+    if system: options = {"x": "time", "ranks": "lines" if r.world_size <= 8 else "band", **options}
+    return plot_metrics(self.system() if system else self.metrics(), names, **{"title": f"{r.name}  {self.id}", **options})
 
 # %% ../nbs/46_run.ipynb #c024
 @patch
@@ -220,6 +229,7 @@ class RunTable(Table):
     "Runs, newest first."
     columns = ("id", "name", "status", "created", "allocation", "arguments", "reason")
     empty = "no runs yet: alloc.launch(function) makes one"
+    colored, tones = "status", {"done": "good", "running": "busy", "failed": "bad", "lost": "bad", "damaged": "bad", "stopped": "odd", "waiting": "odd"}
 
     def __init__(self, records: list[RunRecord]):
         super().__init__(Run(runs_directory()/r.id) for r in records)
@@ -230,7 +240,7 @@ class RunTable(Table):
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(r.created))
         return r.id, r.name, r.status, created, r.allocation or "", r.arguments[:60], (r.reason or "")[:80]
 
-    def to_dicts(self) -> list[dict]: return [asdict(r) for r in self.records.values()]
+    def to_dicts(self) -> list[dict]: return [asdict(self.records[run.id]) for run in self]
 
 # %% ../nbs/46_run.ipynb #c027
 def runs(limit: int | None = None,  # the newest so many; None: all

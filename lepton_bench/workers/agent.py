@@ -22,6 +22,7 @@ from ..processes import ProcessId
 from ..runs.ring import Ring
 from ..runs.store import log_path, ring_path
 from .channel import Stream, frame, stream_pair
+from .system import Sampler
 
 # %% ../../nbs/workers/33_agent.ipynb #c004
 def torchrun_environment(rank: int,  # global rank
@@ -64,6 +65,7 @@ class RankHandle:
     "One rank: its socket, its process, its ring."
     rank: int
     stream: Stream
+    device: str = ""  # its id
     process: ProcessId | None = None
     running: bool = False
     ring: Ring | None = None
@@ -87,6 +89,8 @@ class Agent:
         self.busy = False  # whether points came at the last tick
         self.lost = False  # whether the private forkserver is gone
         self._last_slow = 0.
+        self.sampler: Sampler | None = None  # of the run in progress
+        self.sample_at = 0.  # monotonic seconds
         if leases: forkserver.send({"op": "hold"}, fds=list(leases.values()))
 
     def emit(self, op: str, payload: bytes = b"", **fields: Any) -> None: self._emit({"op": op, "generation": self.generation, **fields}, payload)
@@ -109,7 +113,7 @@ def do_start(self: Agent, header: dict, payload: bytes) -> None:
     for spec in header["ranks"]:
         ours, theirs = stream_pair()
         rank, lease = spec["rank"], self.leases.get(spec["device"])
-        self.ranks[rank] = RankHandle(rank, ours)
+        self.ranks[rank] = RankHandle(rank, ours, spec["device"])
         log = str(self.folder/f"rank-{rank}.log")
         self.forkserver.send({"op": "start", "rank": rank, "target": "lepton_bench.workers.rank:rank_body", "log": log},
                              fds=[theirs.fileno(), *([lease] if lease is not None else [])])
@@ -126,6 +130,7 @@ def do_group(self: Agent, header: dict, payload: bytes) -> None:
 def do_run(self: Agent, header: dict, payload: bytes) -> None:
     "Send a run to every rank."
     self.run, data = {"directory": header["directory"], "attempt": header["attempt"]}, frame(header, payload)
+    self.sampler, self.sample_at = None, time.monotonic() + .2
     for handle in self.ranks.values():
         handle.running, handle.ring, handle.told, handle.progress = True, None, 0, (0., 0.)
         if not handle.stream.write(data): handle.stream.closed = True
@@ -218,8 +223,17 @@ def tick(self: Agent) -> None:
         self._last_slow = time.monotonic()
         self.report_progress()
         for handle in self.ranks.values(): punch_log(log_path(Path(self.run["directory"]), handle.rank), self.log_cap)
+    if time.monotonic() >= self.sample_at: self.report_system()
 
 # %% ../../nbs/workers/33_agent.ipynb #c027
+@patch
+def report_system(self: Agent) -> None:
+    self.sample_at = max(self.sample_at + 1, time.monotonic() + .5)
+    if self.sampler is None:
+        self.sampler = Sampler({r: h.process.pid for r, h in self.ranks.items() if h.process}, {r: h.device for r, h in self.ranks.items()})
+    else: self.emit("system", time=time.time(), samples=list(self.sampler.sample().items()))
+
+# %% ../../nbs/workers/33_agent.ipynb #c029
 @patch
 def on_readable(self: Agent, stream: Stream) -> None:
     "Take in what the forkserver or a rank has to say."
@@ -246,7 +260,7 @@ def on_lost(self: Agent) -> None:
     for handle in self.ranks.values(): handle.stream.close()
     self.emit("lost")
 
-# %% ../../nbs/workers/33_agent.ipynb #c029
+# %% ../../nbs/workers/33_agent.ipynb #c031
 @patch
 def processes(self: Agent) -> dict[int, dict]:
     "The ranks' processes."

@@ -7,6 +7,7 @@ __all__ = ['describe_status', 'Failure', 'is_secondary', 'first_cause', 'tail', 
            'describe_end']
 
 # %% ../../nbs/workers/34_launches.ipynb #c002
+import math
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.metrics import MetricsWriter
+from ..runs.ring import last_values
 from ..runs.store import RunWriter, log_path
 
 # %% ../../nbs/workers/34_launches.ipynb #c004
@@ -99,6 +101,10 @@ class Launch:
     ended: dict[int, dict] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     metrics: MetricsWriter | None = None
+    system: MetricsWriter | None = None
+    sample: dict[int, dict[str, float]] = field(default_factory=dict)  # the newest
+    newest: dict[str, float] = field(default_factory=dict)  # value of each metric
+    step: int | None = None  # the newest that was logged
     names: dict[int, list[str]] = field(default_factory=dict)
     saves: dict[int, dict] = field(default_factory=dict)
     progress: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -110,6 +116,17 @@ class Launch:
         known = self.names.setdefault(rank, [])
         known += names
         return known
+
+    def note_values(self, rank: int, records: Any, names: list[str]) -> None:
+        "Remember the newest value of each metric, rank 0's where it has one."
+        found = last_values(records, names)
+        self.newest = self.newest | found if rank == 0 else found | self.newest
+        self.step = max(int(records["step"][-1]), self.step or 0)
+
+    def glance(self) -> dict:
+        "How far it is, as the record says it; no infinity or NaN, which JSON has not."
+        found = {"progress": self.progress, "system": self.sample, "values": {n: v if math.isfinite(v) else str(v) for n, v in self.newest.items()}}
+        return {k: v for k, v in found.items() if v}
 
     @property
     def kind(self) -> str: return self.header["kind"]
@@ -123,8 +140,9 @@ class Launch:
         self.restarts.append({"attempt": self.attempt + 1, "time": time.time(), "reason": reason})
         self.attempt, self.closing, self.kill_at, self.killed = self.attempt + 1, None, float("inf"), False
         self.ended, self.failures, self.metrics, self.names, self.saves, self.progress = {}, [], None, {}, {}, {}
+        self.system, self.sample = None, {}
 
-# %% ../../nbs/workers/34_launches.ipynb #c019
+# %% ../../nbs/workers/34_launches.ipynb #c020
 def note_save(launch: Launch, step: int, rank: int, aside: str | None, world_size: int) -> dict | None:
     "Take one rank's word; the save, when every rank has spoken."
     save = launch.saves.setdefault(step, {"ranks": set(), "aside": None, "step": step})
@@ -133,7 +151,7 @@ def note_save(launch: Launch, step: int, rank: int, aside: str | None, world_siz
     if len(save["ranks"]) < world_size or not save["aside"]: return None
     return launch.saves.pop(step)
 
-# %% ../../nbs/workers/34_launches.ipynb #c022
+# %% ../../nbs/workers/34_launches.ipynb #c023
 def describe_end(launch: Launch) -> dict:
     "Status, reason and error of an attempt, as fields of `run.json`."
     if launch.closing == "stopped": return {"status": "stopped", "reason": "stopped", "error": None}

@@ -31,7 +31,7 @@ from ..resources.leases import Lease
 from ..runs.checkpoints import commit_checkpoint, remove_asides
 from ..runs.metrics import MetricsWriter, remove_rings
 from ..runs.ring import record_type
-from ..runs.store import RunWriter, capture_source, metrics_path, new_record, new_run_id, result_path, ring_path
+from ..runs.store import RunWriter, capture_source, metrics_path, new_record, new_run_id, result_path, ring_path, system_path
 from ..settings import settings
 from .agent import Agent, rendezvous_environment
 from .allocations import Spec, allocations_directory, claim_name, give_back, wait_for_devices
@@ -150,7 +150,7 @@ def create_record(self: Supervisor, launch: Launch) -> None:
                         device_kind=self.devices[0].kind, engine="local", allocation=self.spec.name, supervisor=self.me.to_dict(),
                         cwd=launch.context["cwd"], arguments=header["arguments"], parameters=header["parameters"])
     if self.current is launch: record = replace(record, status="running", started=launch.started)
-    if launch.end: record = replace(record, started=launch.started, **launch.end)
+    if launch.end: record = replace(record, **launch.end)
     try: launch.writer = RunWriter(launch.directory, record).create()
     except OSError as e: self.warn(launch, f"the record is not there yet: {e.strerror}")
 
@@ -294,10 +294,24 @@ def on_points(self: Supervisor, header: dict, payload: bytes) -> None:
     launch.stalled[rank], names = header["stalled"], launch.add_names(rank, header["names"])
     try:
         if launch.metrics is None: launch.metrics = MetricsWriter(metrics_path(launch.directory, launch.attempt))
-        stored = launch.metrics.write(rank, as_records(payload), names, header["end"])
+        stored = launch.metrics.write(rank, records := as_records(payload), names, header["end"])
+        launch.note_values(rank, records, names)
     except (OSError, BenchError) as e: return self.warn(launch, f"metrics stay in memory: {e}")
     if stored: self.agent.receive({"op": "stored", "rank": rank, "end": header["end"]})
     else: self.warn(launch, f"metrics wait in memory: {launch.metrics.problem}")
+
+@patch
+def on_system(self: Supervisor, header: dict, payload: bytes) -> None:
+    "Store a look at the ranks' processes and devices; no ring has it, so what a dead supervisor had not written is gone."
+    launch = self.current
+    if launch is None or not header["samples"]: return
+    launch.sample = dict(header["samples"])
+    second = round(header["time"] - (launch.started or header["time"]))
+    points = [(second, header["time"], rank, name, value) for rank, values in header["samples"] for name, value in values.items()]
+    try:
+        if launch.system is None: launch.system = MetricsWriter(system_path(launch.directory, launch.attempt))
+        if not launch.system.write_points(points): self.warn(launch, f"system metrics wait in memory: {launch.system.problem}")
+    except (OSError, BenchError) as e: self.warn(launch, f"system metrics are not stored: {e}")
 
 @patch
 def on_progress(self: Supervisor, header: dict, payload: bytes) -> None:
@@ -364,14 +378,15 @@ def close_metrics(self: Supervisor, launch: Launch) -> None:
             for rank in range(len(self.devices)): ring_path(launch.directory, launch.attempt, rank).unlink(missing_ok=True)
         else: self.warn(launch, f"metrics stay in their rings: {launch.metrics.problem}")
     except (OSError, BenchError) as e: self.warn(launch, f"metrics stay in their rings: {e}")
+    if launch.system and not launch.system.close(): self.warn(launch, f"the last system metrics are lost: {launch.system.problem}")
 
 @patch
 def conclude(self: Supervisor, launch: Launch, end: dict) -> None:
     "Write the record and tell who waits; on a full disk both happen when there is room again."
     unsent = {r: e["unsent"] for r, e in launch.ended.items() if "unsent" in e}
-    steps = launch.progress.get(0, (None, None))[0]
-    launch.end = {**end, "ended": time.time(), "attempt": launch.attempt, "restarts": launch.restarts, "stalled": sum(launch.stalled.values()), "steps": steps,
-                  "extra": {"progress": launch.progress, "unsent": unsent, "warnings": launch.warnings}}
+    steps = launch.progress.get(0, (launch.step, None))[0]
+    launch.end = {**end, "started": launch.started, "ended": time.time(), "attempt": launch.attempt, "restarts": launch.restarts,
+                  "stalled": sum(launch.stalled.values()), "steps": steps, "extra": {**launch.glance(), "unsent": unsent, "warnings": launch.warnings}}
     self.unwritten.append(launch)
     self.write_ends()
 
@@ -503,7 +518,7 @@ def tick_slowly(self: Supervisor) -> None:
     if not self.path.exists(): self.publish()
     self.write_ends()
     if launch := self.current:
-        if launch.progress and launch.writer: launch.writer.update(steps=launch.progress.get(0, (None,))[0], extra={"progress": launch.progress})
+        if (extra := launch.glance()) and launch.writer: launch.writer.update(steps=launch.progress.get(0, (launch.step,))[0], extra=extra)
     elif not self.desk.queue and (reason := self.why_give_back()):
         self.end(reason)
 

@@ -65,6 +65,7 @@ def test_the_quickstart_runs_top_to_bottom(server, page, screenshots):
 
     until(lambda: "epoch 1 of 3" in notebook.output(LAUNCH), "output appears while the ranks train", look=lambda: notebook.output(LAUNCH))
     assert "is done" not in notebook.output(LAUNCH), "the first epoch is shown before the run has ended"
+    until(lambda: "2 ranks, cpu" in notebook.output(LAUNCH), "the progress line says how busy the ranks are", look=lambda: notebook.output(LAUNCH))
     assert notebook.finished("imshow(images[(labels == c)") and notebook.pictures("imshow(images[(labels == c)"), "other cells run during training"
     notebook.show(LAUNCH, screenshots/"training.png")
 
@@ -87,6 +88,10 @@ def test_a_failing_run_shows_the_rank_and_the_line_of_the_notebook(server, page,
     until(lambda: any("RunError" in text for text in notebook.errors()), "the error is shown", look=notebook.errors)
     error = "\n".join(notebook.errors())
     assert "rank 1 raised IndexError: list index out of range" in error and "weights[3] -= rate" in error
+    folded = notebook.cell("weights = [1., 2., 3.]").locator("details")
+    until(lambda: folded.count() == 1 and not folded.locator("pre").is_visible(), "the traceback is folded below the run's last words")
+    folded.locator("summary").click()
+    assert "weights[3] -= rate" in folded.inner_text(), "and opens"
     for dark in (False, True):
         notebook.theme(dark)
         notebook.show("weights = [1., 2., 3.]", screenshots/f"failure-{'dark' if dark else 'light'}.png")
