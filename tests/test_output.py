@@ -35,7 +35,10 @@ class Handle:
 
 class Cell(CellOutput):
     "A cell's output without a kernel."
-    def open(self): self.handle = self.handle or Handle()
+    def open(self):
+        if self.handle: return
+        self.handle = Handle()
+        self.handle.update(self.bundle(), raw=True)
 
 
 @pytest.fixture(scope="module")
