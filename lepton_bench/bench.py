@@ -152,7 +152,7 @@ class Launcher:
         header |= {"options": vars(self.chosen), "context": digest}
         if allocation.context != digest: header["context_data"] = context
         answer = ask(allocation.client, "launch", payload, **header)
-        allocation.context, run = digest, Run(Path(answer["directory"]))
+        allocation.context, run = digest, Run(Path(answer["directory"]), allocation.name)
         if answer["ahead"]: print(f"run {run.id} waits behind {', '.join(answer['ahead'])}")
         if self.chosen.output and (in_notebook() or sys.stdout.isatty()):
             run.watch = watch_in_background(Watch(run.directory, self.allocation.count, lambda: _last_words(run), new_output()))

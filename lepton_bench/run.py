@@ -25,7 +25,7 @@ from .processes import ProcessId, signal_process, wait_gone
 from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
 from .workers.channel import Client
-from .workers.allocations import allocations_directory, read_allocation
+from .workers.allocations import allocations_directory, is_living, read_allocation
 
 # %% ../nbs/46_run.ipynb #c004
 def connect(name: str) -> Client:
@@ -83,9 +83,10 @@ class RunTimeout(BenchError, TimeoutError):
 class Run:
     "One execution of a function, script or notebook."
     def __init__(self,
-                 directory: Path  # the run's folder
+                 directory: Path,  # the run's folder
+                 allocation: str = "",  # where it was launched; known before the record says so
                  ):
-        self.directory, self.id = Path(directory), Path(directory).name
+        self.directory, self.id, self.allocation = Path(directory), Path(directory).name, allocation
         self.watch: Watch | None = None  # what shows this run in the cell that launched it
 
     @property
@@ -99,6 +100,9 @@ class Run:
     def status(self) -> str:
         try: return self.record.status
         except DamagedError: return "damaged"
+        except BenchError:  # on a full disk the record is written when there is room again
+            if not self.directory.exists() or not self.allocation: raise
+            return "waiting" if is_living(read_allocation(allocations_directory()/f"{self.allocation}.json")) else "lost"
 
     @property
     def name(self) -> str: return self.record.name
@@ -110,7 +114,7 @@ class Run:
         why = f"\n{explain(r).splitlines()[0]}\nrun.result() raises it with its traceback, run.logs() has what was printed" if r.status == "failed" else ""
         return f"Run {self.id} ({r.name}): {r.status}{steps}, {r.world_size} ranks on {r.allocation}{why}"
 
-    def _client(self) -> Client: return connect(self.record.allocation or "")
+    def _client(self) -> Client: return connect(self.allocation or self.record.allocation or "")
 
 # %% ../nbs/46_run.ipynb #c017
 @patch
