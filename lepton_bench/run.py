@@ -182,9 +182,11 @@ def plot(self: Run,
          **options: Any,  # as for runs.plots.plot_metrics: x, smooth, log, ranks, ...
          ) -> Any:  # matplotlib Figure
     "The metrics as a figure."
-    from lepton_bench.runs.plots import plot_metrics
-    r = self.record
-    return plot_metrics(self.metrics(), names, **{"title": f"{r.name}  {self.id}", **options})
+    from lepton_bench.runs.plots import empty_figure, plot_metrics
+    r, table = self.record, self.metrics()
+    title = f"{r.name}  {self.id}"
+    if not table.num_rows and r.status not in _OVER: return empty_figure(f"{title} is {r.status}: no metrics yet")  # no error: a notebook is run from top to bottom
+    return plot_metrics(table, names, **{"title": title, **options})
 
 # %% ../nbs/46_run.ipynb #c024
 @patch
