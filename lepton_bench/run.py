@@ -185,7 +185,7 @@ def plot(self: Run,
     from lepton_bench.runs.plots import empty_figure, plot_metrics
     r, table = self.record, self.metrics()
     title = f"{r.name}  {self.id}"
-    if not table.num_rows and r.status not in _OVER: return empty_figure(f"{title} is {r.status}: no metrics yet")  # no error: a notebook is run from top to bottom
+    if not table.num_rows and r.status not in _OVER: return empty_figure(f"{title} is {r.status}: no metrics yet")  # "Run all" goes on
     return plot_metrics(table, names, **{"title": title, **options})
 
 # %% ../nbs/46_run.ipynb #c024
