@@ -164,9 +164,9 @@ def _draw(comparison: "Comparison", x: str, smooth: float, log: bool, figsize: t
     for panel, name in zip(axes, names, strict=True):
         here = [(id, color, label, comparison.outcomes[id][name].series) for id, color, label in drawn if name in comparison.outcomes[id]]
         for id, color, label, s in here:
-            _draw_line(panel, s.step if x == "step" else (s.time - begun[id]) / unit, s.value, smooth, label, color)
+            _draw_line(panel, s.step if x == "step" else (s.time - begun[id]) / unit, s.value, smooth, label, color, among=True)
             places = [r["step"] if x == "step" else (r["time"] - begun[id]) / unit for r in comparison.again[id]]
-            _mark_restarts(panel, places)
+            _mark_restarts(panel, places, color)
         if log and any((s.value > 0).any() for *_, s in here): panel.set_yscale("log")
         if panel is axes[0]: panel.legend(fontsize="small", frameon=False, loc="best" if len(here) < 6 else "upper right")
         _label(figure, panel, name, x if x == "step" else f"time since its start ({word})")

@@ -92,6 +92,13 @@ def test_runs_with_other_metrics_and_none(make: Callable[..., Run]) -> None:
     assert lb.compare([a, b], names=["l*"]).names == ["loss", "lr"] and lb.compare([a, silent], names="loss").figure
 
 
+def test_what_is_not_finite_is_said_of_its_run(make: Callable[..., Run]) -> None:
+    a, b = make({"loss": [1., 2., 3.]}, arguments="lr=1"), make({"loss": [2., float("nan"), float("inf")]}, arguments="lr=2")
+    axes = lb.compare([a, b]).figure.axes[0]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["lr=1", "lr=2 (2 not finite)"]
+    assert [line.get_color() for line in axes.lines if line.get_marker() == "v"] == [lb.compare([a, b]).colors[1]]
+
+
 @pytest.mark.filterwarnings("error")
 def test_many_runs_and_metrics(make: Callable[..., Run]) -> None:
     runs = [make({f"m{i}": [1., 2.] for i in range(12)}, arguments=f"lr={lr}") for lr in range(25)]

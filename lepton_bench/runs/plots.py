@@ -158,18 +158,20 @@ def _drawable(y: "np.ndarray") -> "np.ndarray":
     import numpy as np
     return np.where(np.isfinite(y), np.clip(y, -1e306, 1e306), np.nan)
 
-def _draw_line(axes: "Axes", x: Any, y: Any, smooth: float, label: str | None, color: str) -> None:
+def _draw_line(axes: "Axes", x: Any, y: Any, smooth: float, label: str | None, color: str, among: bool = False) -> None:
     "One line: reduced, smoothed if wanted, with marks where it is not finite."
     import numpy as np
     small_x, small_y = reduce_series(x, y)
+    wrong = len(y) - int(np.count_nonzero(np.isfinite(y)))
+    if among and wrong: label = f"{label} ({wrong} not finite)"  # one of many: its marks have its colour, and no line of their own in the legend
     axes.plot(small_x, _drawable(small_y), lw=1., color=color, alpha=.25 if smooth else 1., label=None if smooth else label,
               marker="." if len(small_x) < 30 else None)
     if smooth:
         smooth_x, smooth_y = reduce_series(*smooth_line(x, y, smooth))
         axes.plot(smooth_x, _drawable(smooth_y), lw=1.2, color=color, label=label)
-    if wrong := len(y) - int(np.count_nonzero(np.isfinite(y))):
-        axes.plot(small_x[~np.isfinite(small_y)], np.ones(np.sum(~np.isfinite(small_y))), "v", color="tab:red", ms=5, clip_on=False,
-                  transform=axes.get_xaxis_transform(), label=f"{wrong} not finite")
+    if wrong:
+        axes.plot(small_x[~np.isfinite(small_y)], np.ones(np.sum(~np.isfinite(small_y))), "v", color=color if among else "tab:red", ms=5, clip_on=False,
+                  transform=axes.get_xaxis_transform(), label=None if among else f"{wrong} not finite")
 
 def _draw_panel(axes: "Axes", series: list[_Series], x: str, start: float, unit: float, smooth: float, ranks: str | int) -> None:
     "The series of one name."
@@ -273,10 +275,10 @@ def _label(figure: "Figure", panel: "Axes", name: str, along: str) -> None:
     panel.tick_params(labelsize="small", left=False, bottom=False)  # the grid is enough
     panel.spines[["top", "right"]].set_visible(False)
 
-def _mark_restarts(panel: "Axes", places: Sequence[float]) -> None:
+def _mark_restarts(panel: "Axes", places: Sequence[float], color: str = "0.45") -> None:
     "Thin vertical lines; the word at the first few, where it can be read."
     for i, place in enumerate(places):
-        panel.axvline(place, color="0.45", lw=.8, ls=":", gid="restart")
+        panel.axvline(place, color=color, lw=.8, ls=":", gid="restart")
         if i >= 3: continue
         panel.text(place, .02, "restart", rotation=90, fontsize="x-small", color="0.35", ha="right", va="bottom", transform=panel.get_xaxis_transform(),
                    bbox={"facecolor": "white", "alpha": .7, "lw": 0, "pad": .5})
