@@ -562,6 +562,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'lepton_bench.runs.plots': { 'lepton_bench.runs.plots._Series': ('runs/plots.html#_series', 'lepton_bench/runs/plots.py'),
                                          'lepton_bench.runs.plots._band': ('runs/plots.html#_band', 'lepton_bench/runs/plots.py'),
                                          'lepton_bench.runs.plots._choose': ('runs/plots.html#_choose', 'lepton_bench/runs/plots.py'),
+                                         'lepton_bench.runs.plots._deal': ('runs/plots.html#_deal', 'lepton_bench/runs/plots.py'),
                                          'lepton_bench.runs.plots._draw_line': ('runs/plots.html#_draw_line', 'lepton_bench/runs/plots.py'),
                                          'lepton_bench.runs.plots._draw_panel': ( 'runs/plots.html#_draw_panel',
                                                                                   'lepton_bench/runs/plots.py'),

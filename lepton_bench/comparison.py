@@ -260,7 +260,7 @@ def compare(runs: Iterable[Run | str],  # ids, names, handles, or lb.runs()
     found = _find(runs)
     records = _records(found)
     tables = {id: read_metrics(found[id].directory) for id in records}
-    series = {id: _split(table) for id, table in tables.items()}
+    series = {id: _split(table, x == "time") for id, table in tables.items()}
     wanted, alone = _shared(series, names)
     less = {n: _is_less_better(n, best or {}) for n in wanted}
     outcomes = {id: {n: _outcome(s[n], less[n]) for n in wanted if n in s} for id, s in series.items()}

@@ -16,7 +16,7 @@ from PIL import Image
 from lepton_bench.errors import BenchError
 from lepton_bench.run import Run
 from lepton_bench.runs.metrics import metrics_schema
-from lepton_bench.runs.plots import plot_metrics, png_bytes, reduce_series, save_png, smooth_line, smooth_series
+from lepton_bench.runs.plots import _split, plot_metrics, png_bytes, reduce_series, save_png, smooth_line, smooth_series
 from lepton_bench.runs.store import RunWriter, new_record
 
 
@@ -164,6 +164,21 @@ def test_wrong_words() -> None:
     with pytest.raises(BenchError, match=r"No metrics yet. Call lb.log\("): plot_metrics(metrics_schema().empty_table(), names="loss")
     with pytest.raises(BenchError, match="train: no metrics yet"): plot_metrics(metrics_schema().empty_table(), title="train")
     with pytest.raises(BenchError, match="names is empty"): plot_metrics(table, names=[])
+
+
+@pytest.mark.parametrize(("names", "ranks", "rows"), [(1, 1, 10), (3, 2, 1000), (20, 1, 200_000), (300, 1, 70_000), (40, 9, 70_001), (2, 70, 140_000)])
+def test_rows_that_take_turns_are_told_apart(names: int, ranks: int, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    name, rank = rng.integers(0, names, rows), rng.integers(0, ranks, rows) * 3
+    words = pa.array([f"m{i}" for i in range(names)])
+    table = pa.table([pa.array(np.arange(rows)), pa.array(np.arange(rows) + .5), pa.array(rank.astype("i4")),
+                      pa.DictionaryArray.from_arrays(name.astype("i4"), words), pa.array(rng.normal(size=rows))], schema=metrics_schema())
+    value, found = table["value"].to_numpy(), _split(table)
+    assert sum(map(len, found.values())) == len({(n, r) for n, r in zip(name.tolist(), rank.tolist())})
+    for word, group in found.items():
+        for s in group:
+            here = np.flatnonzero((name == int(word[1:])) & (rank == s.rank))
+            assert np.array_equal(s.step, here) and np.array_equal(s.time, here + .5) and np.array_equal(s.value, value[here])
 
 
 def test_a_run_that_has_just_begun_is_an_empty_picture(tmp_path: Path) -> None:

@@ -110,31 +110,53 @@ class _Series(NamedTuple):
     "The points of one name on one rank."
     rank: int
     step: Any
-    time: Any
+    time: Any  # the steps, where time was not asked for
     value: Any
 
-def _split(table: "pa.Table") -> dict[str, list[_Series]]:
+_PIECE = 1 << 16  # rows
+
+def _deal(key: "np.ndarray", columns: "Sequence[np.ndarray]", sizes: "np.ndarray") -> "list[np.ndarray]":
+    "The columns with the rows of each key together, in their old order."
+    import numpy as np
+    key = key.astype("u1" if len(sizes) <= 256 else "u2" if len(sizes) <= 65536 else "u4")
+    dealt = [np.empty_like(c) for c in columns]
+    place = (np.cumsum(sizes) - sizes).tolist()
+    piece = _PIECE if len(sizes) <= 256 else len(key)  # a thousand short copies a piece would cost more than they save
+    for start in range(0, len(key), piece):
+        here = key[start:start + piece]
+        order, counts = np.argsort(here, kind="stable"), np.bincount(here, minlength=len(sizes))
+        rows = [c[start:start + piece][order] for c in columns]
+        begin = 0
+        for k in np.flatnonzero(counts).tolist():
+            n, to = int(counts[k]), place[k]
+            for new, row in zip(dealt, rows): new[to:to + n] = row[begin:begin + n]
+            begin, place[k] = begin + n, to + n
+    return dealt
+
+# %% ../../nbs/runs/22_plots.ipynb #c020
+def _split(table: "pa.Table", timed: bool = True) -> dict[str, list[_Series]]:
     "name -> the series of each rank."
     import numpy as np
     if not table.num_rows: return {}
     table = table.unify_dictionaries()
-    step, time, rank, value = (table.column(c).to_numpy() for c in ("step", "time", "rank", "value"))
+    step, rank, value = (table.column(c).to_numpy() for c in ("step", "rank", "value"))
+    time = table.column("time").to_numpy() if timed else step
     chunks = table.column("name").chunks
     name, words = np.concatenate([np.asarray(c.indices) for c in chunks]), chunks[0].dictionary.to_pylist()
     ranks = np.unique(rank) if rank.min() != rank.max() else rank[:1]
     key = name.astype("i8") * len(ranks) + np.searchsorted(ranks, rank) if len(ranks) > 1 else name
-    alone = key.min() == key.max()
-    if not alone:
-        order = np.argsort(key.astype("u2") if key.max() < 65536 else key, kind="stable")
-        key, step, time, value = key[order], step[order], time[order], value[order]
-    edges = [0, *([] if alone else (np.flatnonzero(np.diff(key)) + 1).tolist()), len(key)]
+    sizes = np.bincount(key)
+    present = np.flatnonzero(sizes)
+    if len(present) > 1:
+        step, value, *rest = _deal(key, [step, value, time] if timed else [step, value], sizes)
+        time = rest[0] if timed else step
     found: dict[str, list[_Series]] = {}
-    for a, b in zip(edges, edges[1:], strict=False):
-        which, who = divmod(int(key[a]), len(ranks))
+    for k, b in zip(present.tolist(), np.cumsum(sizes[present]).tolist()):
+        a, (which, who) = b - int(sizes[k]), divmod(k, len(ranks))
         found.setdefault(words[which], []).append(_Series(int(ranks[who]), step[a:b], time[a:b], value[a:b]))
     return found
 
-# %% ../../nbs/runs/22_plots.ipynb #c021
+# %% ../../nbs/runs/22_plots.ipynb #c023
 def _band(series: Sequence[_Series]) -> tuple[Any, Any, Any, Any, Any]:  # step, time, low, mean, high
     "Several ranks as one: for each step the least, the mean and the greatest."
     import numpy as np
@@ -152,7 +174,7 @@ def _envelope(x: Any, low: Any, high: Any, n: int) -> tuple[Any, Any, Any]:
     starts = np.unique(np.linspace(0, len(x) - 1, n).astype(int)) if len(x) > n else np.arange(len(x))
     return x[starts], _drawable(np.fmin.reduceat(low, starts)), _drawable(np.fmax.reduceat(high, starts))
 
-# %% ../../nbs/runs/22_plots.ipynb #c024
+# %% ../../nbs/runs/22_plots.ipynb #c026
 def _drawable(y: "np.ndarray") -> "np.ndarray":
     "Values for matplotlib, whose arithmetic ends a little before that of floats."
     import numpy as np
@@ -186,7 +208,7 @@ def _draw_panel(axes: "Axes", series: list[_Series], x: str, start: float, unit:
             _draw_line(axes, along(s.step, s.time), s.value, smooth, label, f"C{s.rank % 10}")
     if axes.get_legend_handles_labels()[1]: axes.legend(fontsize="small", frameon=False, loc="best" if len(series) < 20 else "upper right")
 
-# %% ../../nbs/runs/22_plots.ipynb #c026
+# %% ../../nbs/runs/22_plots.ipynb #c028
 def _new_figure(count: int, figsize: tuple[float, float] | None, title: str | None) -> tuple[Any, list]:
     "A figure without pyplot, and its axes."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -199,10 +221,9 @@ def _new_figure(count: int, figsize: tuple[float, float] | None, title: str | No
     top = .55 if title else .35
     figure.subplots_adjust(left=.75 / width, right=1 - .15 / width, bottom=.55 / height, top=1 - top / height, wspace=.25, hspace=.4)
     if title: figure.suptitle(title, y=1 - .1 / height, va="top", fontsize="medium")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for spare in axes[count:]: spare.set_axis_off()
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
     figure._repr_png_ = partial(png_bytes, figure)  # type: ignore[attr-defined]  # shows in a cell without pyplot's hooks
-    return figure, axes[:count]
+    return figure, axes
 
 def png_bytes(figure: "Figure",
               dpi: float = 100.,  # dots per inch
@@ -235,7 +256,7 @@ def save_png(figure: "Figure",
     except OSError as e: raise BenchError(f"{path} cannot be written: {e.strerror}") from None
     return path
 
-# %% ../../nbs/runs/22_plots.ipynb #c027
+# %% ../../nbs/runs/22_plots.ipynb #c029
 def match_names(names: Sequence[str] | str,  # names, or patterns such as "val/*"
                 known: Collection[str],
                 ) -> list[str]:  # each once; what matches nothing as it is
@@ -248,7 +269,7 @@ def _choose(table: "pa.Table", names: Sequence[str] | str | None, x: str, ranks:
     if x not in ("step", "time"): raise BenchError(f"x={x!r}: it is 'step' or 'time'.")
     if not isinstance(ranks, int) and ranks not in ("band", "lines"):
         raise BenchError(f"ranks={ranks!r}: it is 'band', 'lines' or the number of a rank.")
-    found = _split(table)
+    found = _split(table, x == "time")
     wanted = list(found) if names is None else match_names(names, found)
     if unknown := [n for n in wanted if n not in found]:
         raise BenchError(f"There is no metric {', '.join(map(repr, unknown))}. There are: {', '.join(sorted(found)) or 'none yet'}.")
@@ -265,7 +286,7 @@ def _span(series: Sequence[_Series]) -> tuple[float, float, str]:  # first time,
     start, end = min(float(s.time.min()) for s in series), max(float(s.time.max()) for s in series)
     return start, *((1., "s") if end - start < 180 else (60., "min") if end - start < 10800 else (3600., "h"))
 
-# %% ../../nbs/runs/22_plots.ipynb #c029
+# %% ../../nbs/runs/22_plots.ipynb #c031
 def _label(figure: "Figure", panel: "Axes", name: str, along: str) -> None:
     "What stands around a panel."
     panel.set_title(name, fontsize="medium", loc="left", y=1.02)
@@ -283,7 +304,7 @@ def _mark_restarts(panel: "Axes", places: Sequence[float], color: str = "0.45") 
         panel.text(place, .02, "restart", rotation=90, fontsize="x-small", color="0.35", ha="right", va="bottom", transform=panel.get_xaxis_transform(),
                    bbox={"facecolor": "white", "alpha": .7, "lw": 0, "pad": .5})
 
-# %% ../../nbs/runs/22_plots.ipynb #c030
+# %% ../../nbs/runs/22_plots.ipynb #c032
 def plot_metrics(table: "pa.Table",  # from `read_metrics`
                  names: Sequence[str] | str | None = None,  # which metrics, also "val/*"; None: all
                  x: str = "step",  # or "time"
@@ -310,12 +331,12 @@ def plot_metrics(table: "pa.Table",  # from `read_metrics`
         _draw_panel(panel, series, x, start, unit, smooth, ranks)
         logarithmic = log and any((s.value > 0).any() for s in series)
         if logarithmic: panel.set_yscale("log")
-        panel.locator_params(axis="x" if logarithmic else "both", nbins=6)  # texts are what drawing costs
+        panel.locator_params(axis="x" if logarithmic else "both", nbins=6 if len(chosen) < 7 else 4)  # texts are what drawing costs
         _mark_restarts(panel, again)
         _label(figure, panel, name, x if x == "step" else f"time ({word})")
     return figure
 
-# %% ../../nbs/runs/22_plots.ipynb #c037
+# %% ../../nbs/runs/22_plots.ipynb #c039
 def empty_figure(text: str  # why
                  ) -> "Figure":
     "A picture with nothing but a text."
