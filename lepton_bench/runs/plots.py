@@ -11,7 +11,7 @@ import math
 import struct
 import warnings
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -115,21 +115,35 @@ class _Series(NamedTuple):
 
 _PIECE = 1 << 16  # rows
 
-def _deal(key: "np.ndarray", columns: "Sequence[np.ndarray]", sizes: "np.ndarray") -> "list[np.ndarray]":
-    "The columns with the rows of each key together, in their old order."
+def _pieces(table: "pa.Table", rows: int) -> "Iterator[list[pa.RecordBatch]]":
+    "The table as lists of batches, each of about so many rows."
+    piece, count = [], 0
+    for batch in table.to_batches(max_chunksize=rows):
+        piece.append(batch)
+        if (count := count + batch.num_rows) >= rows:
+            yield piece
+            piece, count = [], 0
+    if piece: yield piece
+
+def _column(piece: "Sequence[pa.RecordBatch]", name: str) -> "np.ndarray":
+    "One column of a piece; of names, their numbers."
     import numpy as np
-    key = key.astype("u1" if len(sizes) <= 256 else "u2" if len(sizes) <= 65536 else "u4")
-    dealt = [np.empty_like(c) for c in columns]
+    columns = [b.column(name) for b in piece]
+    return np.concatenate([(c.indices if name == "name" else c).to_numpy() for c in columns])
+
+# %% ../../nbs/runs/22_plots.ipynb #c019
+def _deal(pieces: "list[list[pa.RecordBatch]]", keys: "list[np.ndarray]", sizes: "np.ndarray", names: Sequence[str]) -> "list[np.ndarray]":
+    "Columns with the rows of each key together, in their old order."
+    import numpy as np
+    dealt = [np.empty(int(sizes.sum()), "i8" if n == "step" else "f8") for n in names]
     place = (np.cumsum(sizes) - sizes).tolist()
-    piece = _PIECE if len(sizes) <= 256 else len(key)  # a thousand short copies a piece would cost more than they save
-    for start in range(0, len(key), piece):
-        here = key[start:start + piece]
-        order, counts = np.argsort(here, kind="stable"), np.bincount(here, minlength=len(sizes))
-        rows = [c[start:start + piece][order] for c in columns]
+    for piece, key in zip(pieces, keys):
+        order, counts = np.argsort(key, kind="stable"), np.bincount(key)
+        columns = [(new, _column(piece, n)[order]) for new, n in zip(dealt, names)]
         begin = 0
         for k in np.flatnonzero(counts).tolist():
             n, to = int(counts[k]), place[k]
-            for new, row in zip(dealt, rows): new[to:to + n] = row[begin:begin + n]
+            for new, rows in columns: new[to:to + n] = rows[begin:begin + n]
             begin, place[k] = begin + n, to + n
     return dealt
 
@@ -139,22 +153,31 @@ def _split(table: "pa.Table", timed: bool = True) -> dict[str, list[_Series]]:
     import numpy as np
     if not table.num_rows: return {}
     table = table.unify_dictionaries()
-    step, rank, value = (table.column(c).to_numpy() for c in ("step", "rank", "value"))
-    time = table.column("time").to_numpy() if timed else step
-    chunks = table.column("name").chunks
-    name, words = np.concatenate([np.asarray(c.indices) for c in chunks]), chunks[0].dictionary.to_pylist()
-    ranks = np.unique(rank) if rank.min() != rank.max() else rank[:1]
-    key = name.astype("i8") * len(ranks) + np.searchsorted(ranks, rank) if len(ranks) > 1 else name
-    sizes = np.bincount(key)
-    present = np.flatnonzero(sizes)
-    if len(present) > 1:
-        step, value, *rest = _deal(key, [step, value, time] if timed else [step, value], sizes)
-        time = rest[0] if timed else step
+    words = table.column("name").chunk(0).dictionary.to_pylist()
+    ranks = sorted({r for c in table.column("rank").chunks for r in _distinct(c.to_numpy())})
+    count = len(words) * len(ranks)
+    kind = "u1" if count <= 256 else "u2" if count <= 65536 else "u4"
+    pieces = list(_pieces(table, _PIECE * (1 + count // 256)))  # with many series, longer stretches
+    keys = []
+    for piece in pieces:
+        key = _column(piece, "name")
+        if len(ranks) > 1: key = key.astype("i8") * len(ranks) + np.searchsorted(ranks, _column(piece, "rank"))
+        keys.append(key.astype(kind))
+    sizes = np.sum([np.bincount(key, minlength=count) for key in keys], axis=0)
+    present, columns = np.flatnonzero(sizes), ["step", "value", *(["time"] if timed else [])]
+    step, value, *rest = [table.column(c).to_numpy() for c in columns] if len(present) == 1 else _deal(pieces, keys, sizes, columns)
+    time = rest[0] if rest else step
     found: dict[str, list[_Series]] = {}
     for k, b in zip(present.tolist(), np.cumsum(sizes[present]).tolist()):
         a, (which, who) = b - int(sizes[k]), divmod(k, len(ranks))
         found.setdefault(words[which], []).append(_Series(int(ranks[who]), step[a:b], time[a:b], value[a:b]))
     return found
+
+def _distinct(numbers: "np.ndarray") -> list[int]:
+    "The different ones; in a batch there is mostly one."
+    import numpy as np
+    if not len(numbers): return []
+    return [int(numbers[0])] if numbers[0] == numbers.max() == numbers.min() else np.unique(numbers).tolist()
 
 # %% ../../nbs/runs/22_plots.ipynb #c023
 def _band(series: Sequence[_Series]) -> tuple[Any, Any, Any, Any, Any]:  # step, time, low, mean, high
