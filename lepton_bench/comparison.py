@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .errors import BenchError, DamagedError
 from .run import Run, get_run
 from .runs.metrics import read_metrics, restarts
-from .runs.plots import _band, _draw_line, _label, _mark_restarts, _new_figure, _Series, _split, match_names, png_bytes
+from .runs.plots import _draw_line, _label, _mark_restarts, _new_figure, match_names, png_bytes
+from .runs.series import Series, band, split
 from .runs.store import RunRecord
 from .tables import Table
 
@@ -69,14 +70,14 @@ class Outcome(NamedTuple):
     final: float  # at the last step
     best: float  # NaN if nothing was finite
     step: int  # the last one
-    series: _Series
+    series: Series
 
-def _outcome(series: Sequence[_Series], least: bool) -> Outcome:
+def _outcome(series: Sequence[Series], least: bool) -> Outcome:
     import numpy as np
-    step, time, _, mean, _ = _band(series)
+    step, time, _, mean, _ = band(series)
     finite = mean[np.isfinite(mean)]
     best = math.nan if not len(finite) else float(finite.min() if least else finite.max())
-    return Outcome(float(mean[-1]), best, int(step[-1]), _Series(0, step, time, mean))
+    return Outcome(float(mean[-1]), best, int(step[-1]), Series(0, step, time, mean))
 
 def _is_less_better(name: str, best: dict[str, str]) -> bool:
     "Whether the best value of a metric is its least."
@@ -113,7 +114,7 @@ def _records(found: dict[str, Run]) -> dict[str, RunRecord]:
     return records
 
 # %% ../nbs/47_comparison.ipynb #c016
-def _shared(series: dict[str, dict[str, list[_Series]]],  # run -> name -> ranks
+def _shared(series: dict[str, dict[str, list[Series]]],  # run -> name -> ranks
             names: Sequence[str] | str | None) -> tuple[list[str], list[str]]:  # to draw, those of one run only
     "The metrics to compare."
     count: dict[str, int] = {}
@@ -260,7 +261,7 @@ def compare(runs: Iterable[Run | str],  # ids, names, handles, or lb.runs()
     found = _find(runs)
     records = _records(found)
     tables = {id: read_metrics(found[id].directory) for id in records}
-    series = {id: _split(table, x == "time") for id, table in tables.items()}
+    series = {id: split(table, x == "time") for id, table in tables.items()}
     wanted, alone = _shared(series, names)
     less = {n: _is_less_better(n, best or {}) for n in wanted}
     outcomes = {id: {n: _outcome(s[n], less[n]) for n in wanted if n in s} for id, s in series.items()}

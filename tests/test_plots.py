@@ -16,7 +16,8 @@ from PIL import Image
 from lepton_bench.errors import BenchError
 from lepton_bench.run import Run
 from lepton_bench.runs.metrics import metrics_schema
-from lepton_bench.runs.plots import _split, plot_metrics, png_bytes, reduce_series, save_png, smooth_line, smooth_series
+from lepton_bench.runs.plots import plot_metrics, png_bytes, save_png
+from lepton_bench.runs.series import reduce_series, smooth_line, smooth_series, split
 from lepton_bench.runs.store import RunWriter, new_record
 
 
@@ -173,7 +174,7 @@ def test_rows_that_take_turns_are_told_apart(names: int, ranks: int, rows: int) 
     words = pa.array([f"m{i}" for i in range(names)])
     table = pa.table([pa.array(np.arange(rows)), pa.array(np.arange(rows) + .5), pa.array(rank.astype("i4")),
                       pa.DictionaryArray.from_arrays(name.astype("i4"), words), pa.array(rng.normal(size=rows))], schema=metrics_schema())
-    value, found = table["value"].to_numpy(), _split(table)
+    value, found = table["value"].to_numpy(), split(table)
     assert sum(map(len, found.values())) == len({(n, r) for n, r in zip(name.tolist(), rank.tolist())})
     for word, group in found.items():
         for s in group:
