@@ -194,10 +194,12 @@ def plot(self: Run,
          **options: Any,  # as for runs.plots.plot_metrics: x, smooth, log, ranks, ...
          ) -> Any:  # matplotlib Figure
     "The metrics as a figure."
-    from lepton_bench.runs.plots import plot_metrics
-    r = self.record
+    from lepton_bench.runs.plots import empty_figure, plot_metrics
+    r, table = self.record, self.system() if system else self.metrics()
+    title = f"{r.name}  {self.id}"
     if system: options = {"x": "time", "ranks": "lines" if r.world_size <= 8 else "band", **options}
-    return plot_metrics(self.system() if system else self.metrics(), names, **{"title": f"{r.name}  {self.id}", **options})
+    if not table.num_rows and r.status not in _OVER: return empty_figure(f"{title} is {r.status}: no metrics yet")  # "Run all" goes on
+    return plot_metrics(table, names, **{"title": title, **options})
 
 # %% ../nbs/46_run.ipynb #c024
 @patch

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lepton_bench.errors import BenchError
+from lepton_bench.run import Run
 from lepton_bench.runs.metrics import metrics_schema
-from lepton_bench.runs.plots import plot_metrics, png_bytes, reduce_series, save_png, smooth_series
+from lepton_bench.runs.plots import plot_metrics, png_bytes, save_png
+from lepton_bench.runs.series import reduce_series, smooth_line, smooth_series, split
+from lepton_bench.runs.store import RunWriter, new_record
 
 
 def table_of(name: str, value: np.ndarray, rank: int = 0, step: np.ndarray | None = None, time_: np.ndarray | None = None) -> pa.Table:
@@ -80,6 +83,29 @@ def test_smoothing_is_the_exponential_mean(values: list, weight: float) -> None:
     assert np.array_equal(smooth_series(y, 0.), y, equal_nan=True)
 
 
+@pytest.mark.parametrize("n", [1, 2, 20, 2000, 2001, 4001, 12_345])
+def test_a_smoothed_line_is_the_mean_scaled_to_the_picture(n: int) -> None:
+    y = np.cumsum(np.random.default_rng(n).normal(size=n))
+    if n > 20: y[n // 2:n // 2 + 9] = np.nan
+    x, line = smooth_line(np.arange(n), y, .9)
+    assert len(x) <= 2000 and x[-1] == n - 1
+    slow = smooth_series(y, .9 ** (1000 / n))[x]
+    there = np.isfinite(line) & np.isfinite(slow)  # where a block is finite in part, the line goes on
+    assert there.sum() > len(x) - 12 and np.allclose(line[there], slow[there], atol=1e-2)
+
+
+def test_smoothing_a_short_series_does_not_lag_behind() -> None:
+    y = np.linspace(10., 0., 20)
+    _, line = smooth_line(np.arange(20), y, .9)
+    assert np.abs(line - y).max() < .1 < np.abs(smooth_series(y, .9) - y).max()
+
+
+def test_smoothing_goes_along_x_not_along_the_order_of_writing() -> None:
+    x = np.array([3, 0, 2, 1])
+    places, line = smooth_line(x, x * 1., .5)
+    assert places.tolist() == [0, 1, 2, 3] and np.all(np.diff(line) > 0)
+
+
 def test_ranks() -> None:
     table = pa.concat_tables([table_of("loss", np.full(50, r), r) for r in range(3)])
     band, lines, one = (plot_metrics(table, ranks=r).axes[0] for r in ("band", "lines", 1))
@@ -108,11 +134,12 @@ def test_restarts_are_marked() -> None:
     table = table_of("loss", np.ones(100)).replace_schema_metadata({"restarts": '[{"step": 40, "time": 1000000004.0}, {"step": 70, "time": 1000000007.0}]'})
     marks = [line for line in plot_metrics(table).axes[0].lines if line.get_gid() == "restart"]
     assert [m.get_xdata()[0] for m in marks] == [40, 70]
+    assert [t.get_text() for t in plot_metrics(table).axes[0].texts] == ["restart", "restart"]
     marks = [line for line in plot_metrics(table, x="time").axes[0].lines if line.get_gid() == "restart"]
     assert [m.get_xdata()[0] for m in marks] == [4, 7]
 
 
-ODD = {"empty": [], "one": [1.], "nan": [float("nan")] * 5, "inf": [float("inf")] * 3000, "mixed": [1., float("nan"), float("-inf"), 2.], "zero": [0.] * 50,
+ODD = {"one": [1.], "nan": [float("nan")] * 5, "inf": [float("inf")] * 3000, "mixed": [1., float("nan"), float("-inf"), 2.], "zero": [0.] * 50,
        "huge": [1e308, -1e308, 1e308], "tiny": [5e-324, 0., 1e-300], "constant": [7.] * 5000, "all kinds": [float("nan"), 1.] * 3000}
 
 
@@ -135,13 +162,40 @@ def test_wrong_words() -> None:
     for wrong, says in (({"names": "los"}, "There are: loss"), ({"names": ["loss", "x"]}, "'x'"), ({"x": "epoch"}, "'step' or 'time'"),
                         ({"ranks": 7}, "Ranks 0"), ({"ranks": "all"}, "'band'"), ({"smooth": 1}, "smooth=1"), ({"smooth": -1.}, "smooth")):
         with pytest.raises(BenchError, match=says): plot_metrics(table, **wrong)
-    with pytest.raises(BenchError, match="none yet"): plot_metrics(metrics_schema().empty_table(), names="loss")
+    with pytest.raises(BenchError, match=r"No metrics yet. Call lb.log\("): plot_metrics(metrics_schema().empty_table(), names="loss")
+    with pytest.raises(BenchError, match="train: no metrics yet"): plot_metrics(metrics_schema().empty_table(), title="train")
+    with pytest.raises(BenchError, match="names is empty"): plot_metrics(table, names=[])
+
+
+@pytest.mark.parametrize(("names", "ranks", "rows"), [(1, 1, 10), (3, 2, 1000), (20, 1, 200_000), (300, 1, 70_000), (40, 9, 70_001), (2, 70, 140_000)])
+def test_rows_that_take_turns_are_told_apart(names: int, ranks: int, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    name, rank = rng.integers(0, names, rows), rng.integers(0, ranks, rows) * 3
+    words = pa.array([f"m{i}" for i in range(names)])
+    table = pa.table([pa.array(np.arange(rows)), pa.array(np.arange(rows) + .5), pa.array(rank.astype("i4")),
+                      pa.DictionaryArray.from_arrays(name.astype("i4"), words), pa.array(rng.normal(size=rows))], schema=metrics_schema())
+    value, found = table["value"].to_numpy(), split(table)
+    assert sum(map(len, found.values())) == len({(n, r) for n, r in zip(name.tolist(), rank.tolist())})
+    for word, group in found.items():
+        for s in group:
+            here = np.flatnonzero((name == int(word[1:])) & (rank == s.rank))
+            assert np.array_equal(s.step, here) and np.array_equal(s.time, here + .5) and np.array_equal(s.value, value[here])
+
+
+def test_a_run_that_has_just_begun_is_an_empty_picture(tmp_path: Path) -> None:
+    for status in ("running", "failed"):
+        run = Run(tmp_path/status)
+        RunWriter(run.directory, new_record(status, "train", status=status, reason="it fell")).create()
+        if status == "running": assert run.plot().axes[0].texts[0].get_text() == "train  running is running: no metrics yet"
+        else:
+            with pytest.raises(BenchError, match="train  failed: no metrics yet. Call lb.log"): run.plot()
 
 
 def test_names_and_panels() -> None:
     table = pa.concat_tables([table_of(f"m{i}", np.ones(3)) for i in range(30)])
-    figure = plot_metrics(table)
-    assert sum(a.axison for a in figure.axes) == 24 and "24 metrics of 30" in figure.get_suptitle()
+    with pytest.warns(UserWarning, match=r"Of 30 metrics the first 20 are drawn.*names=\['m20', 'm21'\]"): figure = plot_metrics(table)
+    assert sum(a.axison for a in figure.axes) == 20 and "10 more metrics" in figure.get_suptitle()
+    assert [a.get_title("left") for a in plot_metrics(table, names=["m2", "m1?"]).axes if a.axison] == ["m2", *(f"m1{i}" for i in range(10))]
     assert [a.get_title("left") for a in plot_metrics(table, names=["m3", "m1"]).axes] == ["m3", "m1"]
     assert sum(a.axison for a in plot_metrics(table, names=[f"m{i}" for i in range(30)]).axes) == 30
 
@@ -152,5 +206,7 @@ def test_shows_itself_in_a_cell_and_leaves_pyplot_alone(tmp_path: Path) -> None:
     assert save_png(figure, tmp_path/"p.png").stat().st_size > 1000
     with pytest.raises(BenchError, match="cannot be written"): save_png(figure, tmp_path/"nowhere"/"p.png")
     code = "import sys; from lepton_bench.runs.plots import *; from lepton_bench.runs.metrics import metrics_schema; " \
-           "png_bytes(plot_metrics(metrics_schema().empty_table())); print('matplotlib.pyplot' in sys.modules)"
+           "import pyarrow as pa; " \
+           "png_bytes(plot_metrics(pa.Table.from_pylist([dict(step=0, time=1., rank=0, name='a', value=1.)], metrics_schema()))); " \
+           "print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip() == "False"

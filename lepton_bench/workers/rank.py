@@ -159,6 +159,8 @@ _HINTS = {
     "trying to initialize the default process group twice":
         "This rank has a process group already: leave the call out, or launch with alloc.options(process_group=False) and bring up your own.",
     "reading a line": NoInput.hint, "BdbQuit": NoInput.hint,
+    "OutOfMemoryError": "The device's memory is full. A smaller batch needs less (accumulate gradients to make up for it), so does bfloat16; alloc.restart() "
+        "gives fresh ranks, without what earlier launches left in memory; lb.devices() shows who else is on the device.",
 }
 
 def describe_error(error: BaseException) -> dict:
@@ -170,7 +172,7 @@ def describe_error(error: BaseException) -> dict:
     hint = next((h for words, h in _HINTS.items() if words in text), None)
     return {"type": type(error).__name__, "message": str(error), "traceback": text + (f"Hint: {hint}\n" if hint else ""), "time": time.time(), "code": 1}
 
-# %% ../../nbs/workers/32_rank.ipynb #c022
+# %% ../../nbs/workers/32_rank.ipynb #c024
 _INSTALLED = tuple({sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(lepton_bench.__file__).parent)})
 _seen: set[str] = set()
 
@@ -187,7 +189,7 @@ def local_modules() -> dict[str, int]:
     _seen.update(sys.modules)
     return found
 
-# %% ../../nbs/workers/32_rank.ipynb #c024
+# %% ../../nbs/workers/32_rank.ipynb #c026
 def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, args, kwargs)
                  ) -> tuple[dict, bytes]:  # {"status", "error"}, cloudpickle of the result
     "Load a function, call it, pack what it returns."
@@ -206,7 +208,7 @@ def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, a
     except Exception as e:  # the run is done; only its value cannot travel
         return {"status": "done", "unsent": f"the value returned, a {type(result).__name__}, cannot be pickled: {e}"}, b""
 
-# %% ../../nbs/workers/32_rank.ipynb #c027
+# %% ../../nbs/workers/32_rank.ipynb #c029
 def _new_main(**attributes: Any) -> types.ModuleType:
     "A fresh module as `__main__`."
     module = types.ModuleType("__main__")
@@ -214,7 +216,7 @@ def _new_main(**attributes: Any) -> types.ModuleType:
     sys.modules["__main__"] = module
     return module
 
-# %% ../../nbs/workers/32_rank.ipynb #c028
+# %% ../../nbs/workers/32_rank.ipynb #c030
 def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
     "The code object of a script or module, and the `__main__` to run it in."
     if message["kind"] == "module":
@@ -231,7 +233,7 @@ def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
     with io.open_code(os.path.abspath(path)) as f: source = f.read()
     return compile(source, path, "exec"), _new_main(__file__=path, __spec__=None, __package__=None)
 
-# %% ../../nbs/workers/32_rank.ipynb #c029
+# %% ../../nbs/workers/32_rank.ipynb #c031
 def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit code
     "Run a script or module as the main program."
     try:
@@ -246,7 +248,7 @@ def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit 
     except BaseException as e: return {"status": "failed", "error": describe_error(e)}, 1
     return {"status": "done"}, 0
 
-# %% ../../nbs/workers/32_rank.ipynb #c031
+# %% ../../nbs/workers/32_rank.ipynb #c033
 class Worker:
     "A rank's loop."
     def __init__(self, stream: Stream, lease: list[int]):
@@ -342,7 +344,7 @@ class Worker:
             else: self.run(header, payload)
         sys.exit(self.exit_code)
 
-# %% ../../nbs/workers/32_rank.ipynb #c032
+# %% ../../nbs/workers/32_rank.ipynb #c034
 def join_group(message: dict, rank: int, world_size: int) -> Any:
     "Initialise the default process group over the supervisor's store."
     from datetime import timedelta
@@ -357,7 +359,7 @@ def join_group(message: dict, rank: int, world_size: int) -> Any:
         if interface is None: os.environ.pop("GLOO_SOCKET_IFNAME", None)
     return dist.group.WORLD
 
-# %% ../../nbs/workers/32_rank.ipynb #c033
+# %% ../../nbs/workers/32_rank.ipynb #c035
 def set_threads(count: int  # this device's share of the cores
                 ) -> int:  # what was set
     "Use so many threads, unless the person's environment says otherwise."
@@ -366,13 +368,13 @@ def set_threads(count: int  # this device's share of the cores
     if "torch" in sys.modules: sys.modules["torch"].set_num_threads(count)
     return count
 
-# %% ../../nbs/workers/32_rank.ipynb #c034
+# %% ../../nbs/workers/32_rank.ipynb #c036
 def tidy() -> None:
     "Between runs: give unused device memory back."
     import torch
     if torch.cuda.is_initialized(): torch.cuda.empty_cache()
 
-# %% ../../nbs/workers/32_rank.ipynb #c035
+# %% ../../nbs/workers/32_rank.ipynb #c037
 def rank_body(arguments: dict, fds: list[int]) -> None:
     "What a forked or spawned rank runs."
     set_parent_death_signal(signal.SIGKILL, arguments["parent"])

@@ -2,7 +2,7 @@
 
 calling thread   perf_counter around each call, median; the clock's own cost is in it for everybody
 sustained        points per second from the first call to everything fsynced: two writers, one drainer
-read and draw    1,000,000 points from the disk to a PNG of one panel
+read and draw    1,000,000 points from the disk to a PNG of one panel; 20 series of as many, in 20 panels
 """
 import os
 import shutil
@@ -144,6 +144,18 @@ def million(folder: Path) -> None:
     base.close()
 
 
+def twenty_millions(folder: Path, names: int = 20, n: int = 1_000_000) -> None:
+    "As a training loop logs them: the metrics take turns."
+    writer, end, words = MetricsWriter(metrics_path(folder, 0)), 0, [f"m{i}" for i in range(names)]
+    walk = np.cumsum(np.random.default_rng(0).normal(size=n + names))
+    for i in range(0, n, 250):
+        records = np.zeros(250 * names, record_type())
+        records["step"], records["name"] = np.repeat(np.arange(i, i + 250), names), np.tile(np.arange(names), 250)
+        records["time"], records["value"] = 1.7e9 + records["step"] * .01, walk[records["step"] + records["name"]]
+        writer.write(0, records, words, end := end + len(records))
+    writer.close()
+
+
 def ours_read_and_draw(folder: Path) -> tuple[float, float]:  # seconds: read, draw
     start = clock()
     table = read_metrics(folder)
@@ -183,6 +195,8 @@ def figures(rounds: int = 5) -> list[Figure]:
     million(fixed)
     drawers = {"ours": ours_read_and_draw, "sqlite + matplotlib": sqlite_read_and_draw}
     for draw in drawers.values(): draw(fixed)  # fonts and imports
+    large = Path(tempfile.mkdtemp(prefix="lb-bench-"))
+    twenty_millions(large)
     try:
         with place() as where:
             for _ in range(rounds):
@@ -201,7 +215,9 @@ def figures(rounds: int = 5) -> list[Figure]:
                     read, drawn = draw(fixed)
                     found.setdefault(f"{name}: read", []).append(read)
                     found.setdefault(f"{name}: read and draw", []).append(read + drawn)
-    finally: shutil.rmtree(fixed)
+                for name, seconds in zip(("twenty: read", "twenty: draw"), ours_read_and_draw(large), strict=True): found.setdefault(name, []).append(seconds)
+    finally:
+        for folder in (fixed, large): shutil.rmtree(folder)
 
     def peers(*names: str) -> dict[str, list[float]]: return {n.partition(":")[0]: found[n] for n in names if n in found}
     return [Figure("lb.log of one float, calling thread", "us", found["float"], peers("JSON line", "TensorBoard"), limit=1.5),
@@ -211,7 +227,9 @@ def figures(rounds: int = 5) -> list[Figure]:
                    limit=1e6, more=True),
             Figure("sustained to the disk, 1 scalar a call, 2 writers", "points/s", found["sustained 1"], peers("sqlite, batches of 1000"), more=True),
             Figure("read 1,000,000 points", "s", found["ours: read"], peers("sqlite + matplotlib: read")),
-            Figure("read 1,000,000 points and draw them to PNG", "s", found["ours: read and draw"], peers("sqlite + matplotlib: read and draw"), limit=.1)]
+            Figure("read 1,000,000 points and draw them to PNG", "s", found["ours: read and draw"], peers("sqlite + matplotlib: read and draw"), limit=.1),
+            Figure("read 20 series of 1,000,000 points", "s", found["twenty: read"]),
+            Figure("draw 20 series of 1,000,000 points to PNG", "s", found["twenty: draw"], limit=1.)]
 
 
 if __name__ == "__main__": show(figures(int(sys.argv[1]) if sys.argv[1:] else 5))
