@@ -151,11 +151,39 @@ def nbdistributed(samples: Samples) -> None:
         kernel.run("shell.run_line_magic('dist_shutdown', '')")
 
 
+FLOOR = '''
+import cloudpickle, pickle, socket, struct, torch, torch.distributed as dist
+store, ends = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), []
+for rank in range(2):
+    here, there = socket.socketpair()
+    if os.fork() == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        dist.init_process_group("gloo", store=dist.TCPStore("127.0.0.1", store.port, 2), rank=rank, world_size=2)
+        there.send(b"r")
+        while head := there.recv(4, socket.MSG_WAITALL): pickle.loads(there.recv(struct.unpack("i", head)[0], socket.MSG_WAITALL))()
+        os._exit(0)
+    there.close()
+    ends.append(here)
+for end in ends: end.recv(1)
+def floor(function):
+    data = cloudpickle.dumps(function)
+    for end in ends: end.sendall(struct.pack("i", len(data)) + data)
+'''
+
+def floor(samples: Samples) -> None:
+    "The least there can be: two ranks forked by the kernel itself, one socket each, the closure pickled, sent and called; no supervisor, log, run or answer."
+    with Kernel(samples.where) as kernel:
+        kernel.run(f"{NOTEBOOK}\nimport signal\n{FLOOR}")
+        samples.warm("floor, warm", kernel, "floor(make(folder, number))", "time.sleep(.05)")
+        kernel.run("for end in ends: end.close()")
+
+
 def figures(rounds: int = 5) -> list[Figure]:
     with place() as where:
         samples = Samples(where)
         tools = {"ours": ours, "ours, no forkserver yet": ours_alone, "ours, FORKSERVER=0": ours_spawned, "torchrun": torchrun,
-                 **{f.__name__: f for f in (accelerate, ipyparallel, nbdistributed) if where.has(f.__name__)}}
+                 "floor": floor, **{f.__name__: f for f in (accelerate, ipyparallel, nbdistributed) if where.has(f.__name__)}}
         for r in range(rounds):
             for name, tool in rotate(tools, r):
                 try: tool(samples)
@@ -163,7 +191,8 @@ def figures(rounds: int = 5) -> list[Figure]:
     v = samples.values
     cold = {n: v[n] for n in ("accelerate", "torchrun", "ipyparallel")}
     warm = {n: v[f"{n}, warm"] for n in ("nbdistributed", "ipyparallel", "accelerate")}
-    return [Figure("warm launch to the last rank past all_reduce", "ms", v["ours, warm"], {**warm, "torchrun": v["torchrun"]}, ratios={"best": .4}),
+    return [Figure("the floor of the next line: forks of the kernel itself, nothing but a socket", "ms", v["floor, warm"]),
+            Figure("warm launch to the last rank past all_reduce", "ms", v["ours, warm"], {**warm, "torchrun": v["torchrun"]}, ratios={"best": .4}),
             Figure("warm launch: the call returns", "ms", v["ours, warm returned"], {n: v[f"{n}, warm returned"] for n in warm}, limit=3),
             Figure("cold allocate(2) to the same point", "ms", v["ours"], cold, ratios={"torchrun": .06, "accelerate": .8}),
             Figure("the same, no forkserver yet", "ms", v["ours, no forkserver yet"], cold, ratios={"torchrun": 1.}),
