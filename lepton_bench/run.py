@@ -20,7 +20,7 @@ from fastcore.basics import patch
 
 import lepton_bench
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
-from .output import Watch, read_logs
+from .output import Watch, in_notebook, read_logs
 from .processes import ProcessId, signal_process, wait_gone
 from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
@@ -74,6 +74,7 @@ class LogText(str):
 
 # %% ../nbs/46_run.ipynb #c014
 _OVER = ("done", "failed", "stopped", "lost", "damaged")
+_plots: dict[str, list[Any]] = {}  # run id -> its live plots in this kernel
 
 class RunTimeout(BenchError, TimeoutError):
     "A wait ended before the run did."
@@ -128,6 +129,7 @@ def wait(self: Run,
         print(f"The waiting was interrupted; run {self.id} goes on. run.stop() stops it, run.wait() waits again.", file=sys.stderr)
         raise
     if self.watch: self.watch.step()  # the last lines, before the next cell
+    for plot in _plots.pop(self.id, []): plot.finish()  # and the last picture
     return self
 
 # %% ../nbs/46_run.ipynb #c019
@@ -179,11 +181,17 @@ def metrics(self: Run) -> Any:  # pyarrow Table: step, time, rank, name, value
 @patch
 def plot(self: Run,
          names: list[str] | None = None,  # metrics; None: all
+         live: bool | None = None,  # None: while the run goes, in a notebook; False: a figure of what there is now
          **options: Any,  # as for runs.plots.plot_metrics: x, smooth, log, ranks, ...
-         ) -> Any:  # matplotlib Figure
-    "The metrics as a figure."
-    from lepton_bench.runs.plots import plot_metrics
+         ) -> Any:  # matplotlib Figure, or LivePlot
+    "The metrics as a figure; in a cell it grows while the run goes on."
     r = self.record
+    if live is not False and in_notebook() and not r.finished:
+        from lepton_bench.jupyter.live import LivePlot
+        plots = _plots.setdefault(self.id, [])
+        plots.append(LivePlot(self, names, **options))
+        return plots[-1]
+    from lepton_bench.runs.plots import plot_metrics
     return plot_metrics(self.metrics(), names, **{"title": f"{r.name}  {self.id}", **options})
 
 # %% ../nbs/46_run.ipynb #c024
