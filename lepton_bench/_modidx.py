@@ -139,6 +139,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._chunk': ('jupyter/live.html#_chunk', 'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._draw': ('jupyter/live.html#_draw', 'lepton_bench/jupyter/live.py'),
+                                           'lepton_bench.jupyter.live._ended': ('jupyter/live.html#_ended', 'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._follow': ( 'jupyter/live.html#_follow',
                                                                                   'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._large': ('jupyter/live.html#_large', 'lepton_bench/jupyter/live.py'),

@@ -188,9 +188,9 @@ def plot(self: Run,
     r = self.record
     if live is not False and in_notebook() and not r.finished:
         from lepton_bench.jupyter.live import LivePlot
-        plots = _plots.setdefault(self.id, [])
-        plots.append(LivePlot(self, names, **options))
-        return plots[-1]
+        plot = LivePlot(self, names, **options)
+        _plots[self.id] = [p for p in _plots.get(self.id, []) if not p.over] + [plot]
+        return plot
     from lepton_bench.runs.plots import plot_metrics
     return plot_metrics(self.metrics(), names, **{"title": f"{r.name}  {self.id}", **options})
 

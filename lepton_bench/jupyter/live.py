@@ -216,13 +216,18 @@ def _follow(plot: LivePlot,
     drawn, number, shown = time.monotonic(), 0, plot.series.version
     while not plot.over:
         time.sleep(.25)
-        if not plot.run.directory.is_dir() or plot.run.record.finished: return finish(plot)
+        if _ended(plot): return finish(plot)
         if time.monotonic() < drawn + _REFRESH[min(number, len(_REFRESH) - 1)]: continue
         drawn, number = time.monotonic(), number + 1
         try:
             if (version := plot.series.poll()) != shown: _update(plot)
             shown = version
         except (OSError, BenchError): continue  # what is wrong is said when somebody reads the metrics
+
+def _ended(plot: LivePlot) -> bool:
+    "Whether there is nothing to follow any more."
+    try: return plot.run.record.finished
+    except (OSError, BenchError): return True  # damaged, or removed
 
 def _update(plot: LivePlot) -> None:
     with plot.lock:
@@ -234,11 +239,13 @@ def finish(plot: LivePlot) -> None:
         if plot.over or plot.handle is None: return
         try: _update(plot)
         except (OSError, BenchError): pass  # removed: the picture that is there stays
-        plot.over, widget, plot.widget = True, plot.widget, None
-        if widget:
-            widget.send({"kind": "end"})
-            widget.layout.close()
-            widget.close()
+        finally:
+            plot.over, widget, plot.widget = True, plot.widget, None
+            plot.series = RunSeries(plot.run.directory, plot.series.timed)  # what was read takes memory; `figure` would read it again
+            if widget:
+                widget.send({"kind": "end"})
+                widget.layout.close()
+                widget.close()
 
 # %% ../../nbs/jupyter/58_live.ipynb #c018
 LivePlot._ipython_display_ = _open  # type: ignore[attr-defined]  # a person shows it by naming it

@@ -92,7 +92,11 @@ def _split_names(name: "np.ndarray") -> list[tuple[int, Any]]:  # (number of a n
 # %% ../../nbs/runs/26_series.ipynb #c011
 def _split(name: Any, *columns: Any) -> list[tuple]:  # (number of a name, its part of each column)
     "Points by name, copied together."
-    return [(number, *(column[pick].copy() for column in columns)) for number, pick in _split_names(name)]
+    picks = _split_names(name)
+    if isinstance(picks[0][1], slice) and len(name) % (period := len(picks)) == 0:  # in one stretch of memory: far fewer pages to fault in
+        turned = [column.reshape(-1, period).T.copy() for column in columns]
+        return [(number, *(column[k] for column in turned)) for k, (number, _) in enumerate(picks)]
+    return [(number, *(column[pick].copy() for column in columns)) for number, pick in picks]
 
 # %% ../../nbs/runs/26_series.ipynb #c014
 class Series:
@@ -132,7 +136,7 @@ class _Attempt:
         return new
 
 # %% ../../nbs/runs/26_series.ipynb #c018
-_PIECE = 2_000_000  # bytes; decoded it still fits a processor's cache
+_PIECE = 1_000_000  # bytes; decoded it still fits a processor's cache
 
 def _decode(head: bytes, piece: Any, timed: bool) -> tuple[list[str], list[tuple]]:  # names; (rank, end, columns, columns by name) per rank
     "The batches of some whole messages."
