@@ -148,6 +148,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._renderer': ( 'jupyter/live.html#_renderer',
                                                                                     'lepton_bench/jupyter/live.py'),
+                                           'lepton_bench.jupyter.live._small': ('jupyter/live.html#_small', 'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._update': ( 'jupyter/live.html#_update',
                                                                                   'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._widget_class': ( 'jupyter/live.html#_widget_class',

@@ -44,12 +44,20 @@ export class Anchor {
     this.moved();
   }
 
-  /** The picture shows again. */
-  release(): void {
+  /** The picture shows again, or the one that is given. */
+  release(png?: DataView): void {
     this.observer.disconnect();
     clearTimeout(this.timer);
     this.element.remove();
     const image = this.image?.isConnected ? this.image : findPicture(this.letters);
-    if (image) image.style.display = '';
+    if (!image) return;
+    image.style.display = '';
+    if (png?.byteLength) image.src = PREFIX + toBase64(png);
   }
+}
+
+function toBase64(view: DataView): string {
+  let text = '';
+  for (let i = 0; i < view.byteLength; i++) text += String.fromCharCode(view.getUint8(i));
+  return btoa(text);
 }

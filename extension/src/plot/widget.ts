@@ -36,18 +36,18 @@ export function start(model: Model): () => void {
   const renderer = new Renderer(source, options, title);
   const anchor = new Anchor(model.get('letters') as string, renderer.root, () => renderer.moved());
   let stopped = false;
-  const stop = (): void => {
+  const stop = (picture?: DataView): void => {
     if (stopped) return;
     stopped = true;
     unlisten();
     model.off('change:comm_live', lost as never);
-    anchor.release();
+    anchor.release(picture);
     renderer.destroy();
   };
   const lost = (): void => {
     if (model.get('comm_live') === false) stop(); // the kernel is gone; the picture is what there is
   };
-  const unlisten = source.listen(reply => reply.kind === 'end' && stop());
+  const unlisten = source.listen((reply, buffers) => reply.kind === 'end' && stop(buffers[0]));
   model.on('change:comm_live', lost as never);
-  return stop;
+  return () => stop();
 }
