@@ -130,6 +130,7 @@ class LivePlot:
         self.names = [names] if isinstance(names, str) else names
         self.series, self.lock, self.over = RunSeries(run.directory, options.get("x") == "time"), threading.RLock(), False
         self.key, self.letters, self.png = uuid.uuid4().hex, "", b""
+        self.answered = threading.Event()  # the browser has its first curves
         self.handle: Any = None
         self.widget: Any = None
         self._check()
@@ -214,13 +215,16 @@ def _answer(plot: LivePlot, want: dict) -> None:
     except FileNotFoundError: reply, buffers = {"kind": "gone", "text": f"run {plot.run.id} has been removed; this is what it looked like"}, []
     except Exception as e: reply, buffers = {"kind": "gone", "text": f"the metrics cannot be read: {e}"}, []  # the browser shows it
     widget.send({**reply, "id": want.get("id")}, buffers=buffers)
+    plot.answered.set()
 
 # %% ../../nbs/jupyter/58_live.ipynb #c017
 def _follow(plot: LivePlot,
             at_once: bool,  # the first picture was an empty one
             ) -> None:
     "Until the run has ended: a new picture now and then."
-    if at_once: _update(plot)
+    if at_once:
+        plot.answered.wait(3. if plot.widget else 0.)  # who looks on comes first
+        _update(plot)
     drawn, number, shown = time.monotonic(), 0, plot.series.version
     while not plot.over:
         time.sleep(.25)

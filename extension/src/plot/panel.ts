@@ -104,6 +104,7 @@ export class PanelView {
     const notes = [wrong && `${wrong} not finite`, dropped && `${dropped} not positive, left out`, this.frame.restarts.length && `restarted ${this.frame.restarts.length}×`].filter(Boolean);
     const at = index === null || x[index] === undefined ? '' : ` at ${format(x[index])}`;
     this.caption.replaceChildren(element('strong', this.name), element('span', shown.length === 1 ? `${value(shown[0])}${at}` : at));
+    this.caption.title = [this.name, ...notes].join(', '); // all of it, where the place is narrow
     if (notes.length) this.caption.append(element('em', notes.join(', ')));
     this.legend.replaceChildren(...(shown.length > 1 || lines.length > shown.length ? shown.slice(0, LEGEND) : []).map(line => {
       const item = element('li', shown.length > 1 ? `${line.label} ${value(line)}` : line.label);

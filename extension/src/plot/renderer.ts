@@ -82,7 +82,7 @@ export class Renderer {
       this.draw();
     }
     const points = this.panels.reduce((n, p) => n + p.parts.reduce((m, part) => m + (part.kind === 'line' ? part.points : 0), 0), 0);
-    this.controls.say(points ? `live, ${points.toLocaleString('en')} points` : 'live, no metrics yet', true);
+    this.controls.say(points ? `live, ${points.toLocaleString('en')} points` : 'live', true);
   }
 
   private size(): { columns: number; width: number; height: number } {
@@ -109,6 +109,7 @@ export class Renderer {
     const hidden = reply.chosen - this.panels.length;
     this.say(hidden > 0 ? `the first ${this.panels.length} of ${reply.chosen} metrics; the filter finds others`
       : this.panels.length ? '' : reply.names && this.choice.filter ? `no metric has “${this.choice.filter}” in its name`
+      : reply.names ? `not logged yet; ${reply.names} other metrics are`
       : 'no metrics yet: lb.log(step=i, loss=loss) in the launched function');
     this.fillTable();
   }

@@ -40,14 +40,12 @@ export function start(model: Model): () => void {
     if (stopped) return;
     stopped = true;
     unlisten();
-    model.off('change:comm_live', lost as never);
+    model.off('comm_live_update', lost);
     anchor.release(picture);
     renderer.destroy();
   };
-  const lost = (): void => {
-    if (model.get('comm_live') === false) stop(); // the kernel is gone; the picture is what there is
-  };
+  const lost = (): void => stop(); // the kernel is gone or was started again; the picture is what there is
   const unlisten = source.listen((reply, buffers) => reply.kind === 'end' && stop(buffers[0]));
-  model.on('change:comm_live', lost as never);
+  model.on('comm_live_update', lost);
   return () => stop();
 }
