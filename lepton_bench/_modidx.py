@@ -671,6 +671,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'lepton_bench.runs.series._message': ('runs/series.html#_message', 'lepton_bench/runs/series.py'),
                                           'lepton_bench.runs.series._pieces': ('runs/series.html#_pieces', 'lepton_bench/runs/series.py'),
                                           'lepton_bench.runs.series._places': ('runs/series.html#_places', 'lepton_bench/runs/series.py'),
+                                          'lepton_bench.runs.series._read_block': ( 'runs/series.html#_read_block',
+                                                                                    'lepton_bench/runs/series.py'),
                                           'lepton_bench.runs.series._read_on': ('runs/series.html#_read_on', 'lepton_bench/runs/series.py'),
                                           'lepton_bench.runs.series._split': ('runs/series.html#_split', 'lepton_bench/runs/series.py'),
                                           'lepton_bench.runs.series._split_names': ( 'runs/series.html#_split_names',

@@ -8,7 +8,7 @@ import { Asker } from '../src/plot/asker';
 const doubles = (...values: number[]): DataView => new DataView(new Float64Array(values).buffer);
 const head = { kind: 'line' as const, label: 'loss', rank: 0, columns: 1, wrong: 0, points: 3, last: 1 };
 const reply = (...parts: object[]): SeriesReply => ({
-  kind: 'series', id: 1, cursor: 'a', x: 'step', restarts: [], chosen: 1, names: 1, panels: [{ name: 'loss', parts: parts as never }]
+  kind: 'series', id: 1, cursor: 'a', x: 'step', restarts: [], chosen: 1, names: 1, more: false, panels: [{ name: 'loss', parts: parts as never }]
 });
 
 test('doubles are read wherever they begin in memory', () => {

@@ -86,6 +86,7 @@ def _widget_class() -> Any:
     return LivePlotWidget
 
 # %% ../../nbs/jupyter/58_live.ipynb #c011
+_BUDGET = .3  # seconds of reading before the first curves of a large run are shown; the rest follows
 _PANELS = 24  # more are not drawn at once; the browser has a filter
 
 def _options(want: dict) -> dict:
@@ -103,7 +104,7 @@ def answer_series(series: RunSeries,
     "What is new since the cursor."
     with series.lock:
         options = _options(want)
-        version = series.poll(timed=options["x"] == "time")
+        version = series.poll(timed=options["x"] == "time", budget=_BUDGET)
         text = str(want.get("filter") or "").lower()
         cursor = f"{version} {sorted(options.items())} {text}"
         if want.get("cursor") == cursor: return {"kind": "same", "cursor": cursor}, []
@@ -114,7 +115,8 @@ def answer_series(series: RunSeries,
         panels = [{"name": name, "parts": parts} for name, (parts, _) in zip(chosen, found)]
         buffers = [a.tobytes() for _, arrays in found for a in arrays]
         again = [r["step"] if options["x"] == "step" else r["time"] - start for r in restarts_of(series)]
-    return {"kind": "series", "cursor": cursor, "x": options["x"], "panels": panels, "restarts": again, "chosen": len(chosen), "names": len(known)}, buffers
+    return {"kind": "series", "cursor": cursor, "x": options["x"], "panels": panels, "restarts": again, "chosen": len(chosen), "names": len(known),
+            "more": series.more}, buffers
 
 # %% ../../nbs/jupyter/58_live.ipynb #c014
 _REFRESH = (5., 10., 20., 40., 60.)  # seconds between pictures; the last one repeats

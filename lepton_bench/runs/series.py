@@ -12,6 +12,7 @@ import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .metrics import metrics_schema, _rings
@@ -178,15 +179,27 @@ def _first_time(head: bytes, piece: Any) -> float | None:
         if batch.num_rows: return batch.column("time")[0].as_py()
     return None
 
-def _read_on(attempt: _Attempt, workers: ThreadPoolExecutor, timed: bool) -> int:  # how many points were new
-    "Take what has been added to an attempt's file."
+_BLOCK = 32_000_000  # bytes read at once
+
+def _read_on(attempt: _Attempt, workers: ThreadPoolExecutor, timed: bool, until: float) -> tuple[int, bool]:  # new points; all?
+    "Take what has been added to an attempt's file, until it is late."
+    new, block = 0, _BLOCK
+    while True:
+        before = attempt.position
+        added, size = _read_block(attempt, workers, timed, block)
+        new += added
+        if size < block: return new, True
+        if attempt.position == before: block *= 2  # a message larger than that
+        if monotonic() > until: return new, False
+
+def _read_block(attempt: _Attempt, workers: ThreadPoolExecutor, timed: bool, block: int) -> tuple[int, int]:  # new points, bytes read
     import pyarrow as pa
-    new = 0
+    new, data = 0, memoryview(b"")
     try:
         with open(attempt.path, "rb") as file:
-            if os.fstat(file.fileno()).st_size <= attempt.position: return 0
+            if os.fstat(file.fileno()).st_size <= attempt.position: return 0, 0
             file.seek(attempt.position)
-            data = memoryview(file.read())
+            data = memoryview(file.read(block))
         pieces = _pieces(attempt, data)
         if attempt.began is None and pieces: attempt.began = _first_time(*pieces[0])
         for names, parts in workers.map(lambda piece: _decode(piece[0], piece[1], timed), pieces):
@@ -195,7 +208,7 @@ def _read_on(attempt: _Attempt, workers: ThreadPoolExecutor, timed: bool) -> int
                 known = attempt.have.get(rank, 0) > end - (size := len(columns[0]))
                 new += attempt.take(rank, end, attempt.names, *columns) if known else attempt.keep(rank, end, size, attempt.names, split)
     except (FileNotFoundError, pa.ArrowException, ValueError, KeyError, IndexError): pass  # nothing yet, or damaged: read_metrics says what
-    return new
+    return new, len(data)
 
 # %% ../../nbs/runs/26_series.ipynb #c021
 class RunSeries:
@@ -204,20 +217,22 @@ class RunSeries:
                  timed: bool = False,  # also read when each point was logged
                  ):
         self.directory, self.attempts, self.version = Path(directory), dict[int, _Attempt](), 0  # the version changes with every new point
-        self.timed, self.lock = timed, threading.RLock()
+        self.timed, self.lock, self.more = timed, threading.RLock(), False  # more: the last poll did not read all
 
-    def poll(self, timed: bool = False  # times are wanted from now on
+    def poll(self, timed: bool = False,  # times are wanted from now on
+             budget: float = float("inf"),  # seconds after which it is enough for now
              ) -> int:  # the version
         "Read what is new."
         with self.lock:
             if timed and not self.timed: self.timed, self.attempts = True, {}
             if not self.directory.is_dir(): raise FileNotFoundError(f"{self.directory} is not there")
-            rings, new = _rings(self.directory), 0
+            rings, new, until, self.more = _rings(self.directory), 0, monotonic() + budget, False
             files = {int(p.stem) for p in (self.directory/"metrics").glob("*.arrow") if p.stem.isdigit()}
             with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as workers:
                 for number in sorted(files | set(rings)):
                     attempt = self.attempts.setdefault(number, _Attempt(metrics_path(self.directory, number)))
-                    new += _read_on(attempt, workers, self.timed)
+                    added, complete = _read_on(attempt, workers, self.timed, until)
+                    new, self.more = new + added, self.more or not complete
                     for rank, (held, start, names) in rings.get(number, {}).items():
                         if start > attempt.have.get(rank, 0): continue  # the file is still behind; next time
                         if attempt.began is None and len(held): attempt.began = float(held["time"][0])

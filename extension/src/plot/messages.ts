@@ -35,6 +35,7 @@ export interface SeriesReply {
   restarts: number[];
   chosen: number; // metrics that fit the filter; the first ones are in `panels`
   names: number; // all metrics
+  more: boolean; // not everything is read yet
 }
 
 export type Reply =

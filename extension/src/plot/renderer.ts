@@ -79,6 +79,7 @@ export class Renderer {
       this.panels = decodePanels(reply, buffers);
       this.reply = reply;
       this.cursor = reply.cursor;
+      if (reply.more) this.asker.now();
       this.draw();
     }
     const points = this.panels.reduce((n, p) => n + p.parts.reduce((m, part) => m + (part.kind === 'line' ? part.points : 0), 0), 0);
