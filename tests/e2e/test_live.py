@@ -162,7 +162,7 @@ def test_no_metrics_yet_and_a_deleted_run(server, page, folder, screenshots):
     write_notebook(folder/"gone.ipynb", [TAKE, launch, "run.plot('never')", "run.plot()", busy, REMOVE, 'Path("stop-gone").touch()\nalloc.release()'])
     notebook = Notebook(page, server, "gone.ipynb")
     notebook.run_all()
-    until(lambda: any("not logged yet; 3 other metrics are" in text for text in page.locator(".lb-plot").all_inner_texts()), "it says that there is nothing", 60)
+    until(lambda: any("not logged yet; 3 other metrics are" in text for text in page.locator(".lb-plot").all_inner_texts()), "it says so", 60)
     until(lambda: page.locator(".lb-panel").count() == 3, "the other plot has its curves", 30)
     notebook.show("run.plot('never')", screenshots/"live-empty.png")
     (folder/"go-gone").touch()
