@@ -19,7 +19,7 @@ from lepton_bench.errors import BenchError
 from lepton_bench.jupyter.live import LivePlot, answer_series, mark_png
 from lepton_bench.runs.metrics import MetricsWriter, read_metrics, record_type, restarts
 from lepton_bench.runs.ring import Ring
-from lepton_bench.runs.series import RunSeries, light_table, restarts_of, series_of
+from lepton_bench.runs.following import RunSeries, light_table, restarts_of, series_of
 from lepton_bench.runs.store import metrics_path, new_record, ring_path
 
 LAUNCH = """import lepton_bench as lb, time

@@ -20,7 +20,7 @@ from typing import Any
 
 import lepton_bench
 from ..errors import BenchError
-from ..runs.series import RunSeries, first_time, light_table, reduced_panel, restarts_of
+from ..runs.following import RunSeries, first_time, light_table, reduced_panel, restarts_of
 
 # %% ../../nbs/jupyter/58_live.ipynb #c004
 _HEADER = 33  # bytes of signature and IHDR
