@@ -74,19 +74,31 @@ $(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints
 	$(VENV)/bin/pip install -q -c $(VENV)/constraints.txt -e '.$(if $(filter dev,$*),[dev])'
 	touch $@
 
+# the plot that lives in a cell is TypeScript: built again when extension/ changed. Without Node the plot is a picture, and everything else works
+PLOT := lepton_bench/static/plot.js
+$(PLOT): extension/package.json extension/package-lock.json extension/tsconfig.json $(wildcard extension/src/*/*)
+	@if ! node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null || ! command -v npm >/dev/null; then
+	  echo "set-up: Node 20 or newer is not here (with npm): live plots are pictures until it is, see https://nodejs.org"
+	else
+	  echo "set-up: the browser's side of live plots"
+	  (cd extension && npm ci --loglevel=error </dev/null >/dev/null && npm run --silent build -- --log-level=warning) \
+	    || echo "set-up: it could not be built: live plots are pictures. To see why: cd extension && npm ci && npm run build"
+	  [ ! -e $@ ] || touch $@
+	fi
+
 # one test looks at JupyterLab through a browser; where Chromium cannot be installed it is skipped, and says so
 browser:
 	@if ! command -v chromium chromium-browser google-chrome >/dev/null; then
 	  $(call apt,chromium fonts-liberation) || echo "set-up: no Chromium and no right to install it: the browser test will be skipped"
 	fi
 
-lab: $(VENV)/ready-lab
+lab: $(VENV)/ready-lab $(PLOT)
 	@lab=$$(realpath $(VENV))/bin/jupyter-lab
 	cd nbs/tutorials
 	exec "$$lab" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-test: $(VENV)/ready-dev browser
+test: $(VENV)/ready-dev $(PLOT) browser
 	@exec $(VENV)/bin/python tests/run.py $(LAYERS)
 
 clean:
-	rm -rf $(VENV) test-output
+	rm -rf $(VENV) test-output extension/node_modules extension/build-test $(PLOT)

@@ -20,7 +20,7 @@ from fastcore.basics import patch
 
 import lepton_bench
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
-from .output import Watch, read_logs
+from .output import Watch, in_notebook, read_logs
 from .processes import ProcessId, signal_process, wait_gone
 from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
@@ -75,6 +75,7 @@ class LogText(str):
 
 # %% ../nbs/46_run.ipynb #c014
 _OVER = ("done", "failed", "stopped", "lost", "damaged")
+_plots: dict[str, list[Any]] = {}  # run id -> its live plots in this kernel
 
 class RunTimeout(BenchError, TimeoutError):
     "A wait ended before the run did."
@@ -133,6 +134,7 @@ def wait(self: Run,
         print(f"The waiting was interrupted; run {self.id} goes on. run.stop() stops it, run.wait() waits again.", file=sys.stderr)
         raise
     if self.watch: self.watch.step()  # the last lines, before the next cell
+    for plot in _plots.pop(self.id, []): plot.finish()  # and the last picture
     return self
 
 # %% ../nbs/46_run.ipynb #c019
@@ -191,14 +193,20 @@ def system(self: Run) -> Any:  # pyarrow Table: step (seconds since the run bega
 def plot(self: Run,
          names: list[str] | None = None,  # metrics; None: all
          system: bool = False,  # the system metrics instead
+         live: bool | None = None,  # None: while the run goes, in a notebook; False: a figure of what there is now
          **options: Any,  # as for runs.plots.plot_metrics: x, smooth, log, ranks, ...
-         ) -> Any:  # matplotlib Figure
-    "The metrics as a figure."
+         ) -> Any:  # matplotlib Figure, or LivePlot
+    "The metrics as a figure; in a cell it grows while the run goes on."
     from lepton_bench.runs.plots import empty_figure, plot_metrics
-    r, table = self.record, self.system() if system else self.metrics()
-    title = f"{r.name}  {self.id}"
+    r = self.record
+    if live is not False and not system and in_notebook() and not r.finished:
+        from lepton_bench.jupyter.live import LivePlot
+        plot = LivePlot(self, names, **options)
+        _plots[self.id] = [p for p in _plots.get(self.id, []) if not p.over] + [plot]
+        return plot
+    table, title = self.system() if system else self.metrics(), f"{r.name}  {self.id}"
     if system: options = {"x": "time", "ranks": "lines" if r.world_size <= 8 else "band", **options}
-    if not table.num_rows and r.status not in _OVER: return empty_figure(f"{title} is {r.status}: no metrics yet")  # "Run all" goes on
+    if not table.num_rows and not r.finished: return empty_figure(f"{title} is {r.status}: no metrics yet")  # "Run all" goes on
     return plot_metrics(table, names, **{"title": title, **options})
 
 # %% ../nbs/46_run.ipynb #c024

@@ -109,6 +109,19 @@ def lint(env: dict[str, str]) -> Report:
     return report
 
 
+def typescript(env: dict[str, str]) -> Report:
+    "The browser's side: types, and unit tests of what happens to the data before it is drawn."
+    report, folder = Report(), REPOSITORY/"extension"
+    if not (folder/"node_modules").is_dir():
+        return Report(skipped=["extension/: it is not set up (Node 20 or newer, then: cd extension && npm ci && npm run build)"])
+    report.add("tsc", *call(["npm", "run", "--silent", "check"], env, 120, cwd=folder))
+    ok, log = call(["npm", "test", "--silent"], env, 120, cwd=folder)
+    passed, failed = (re.search(rf"(?m)^# {word} (\d+)$", log) for word in ("pass", "fail"))
+    if ok and passed and failed and failed[1] == "0": report.passed += int(passed[1])
+    else: report.add("unit tests", False, log)
+    return report
+
+
 def notebook_tests(env: dict[str, str]) -> Report:
     "nbdev-test on the notebooks that start no process, several at once."
     quiet, loud = [p for p in notebooks() if not starts_processes(p)], [p for p in notebooks() if starts_processes(p)]
@@ -175,6 +188,7 @@ def outputs(notebook: Path) -> Iterator[str]:
 LAYERS: dict[str, tuple[str, Callable[[dict[str, str]], Report]]] = {
     "drift": ("drift check", drift),
     "lint": ("ruff and mypy", lint),
+    "typescript": ("TypeScript", typescript),
     "notebooks": ("nbdev-test", notebook_tests),
     "processes": ("process notebooks", process_tests),
     "pytest": ("pytest", pytest_tests),

@@ -1,0 +1,79 @@
+/** The small bar above the curves. Native controls: they have names, take the keyboard and look like their page. */
+import type { Options } from './messages';
+import { element } from './panel';
+
+export interface Choice extends Options {
+  filter: string;
+  table: boolean;
+}
+
+export class Controls {
+  readonly root = element('div');
+  private readonly state = element('span');
+  private readonly filter = input('search', 'filter metrics');
+  private readonly ranks: HTMLButtonElement;
+
+  constructor(readonly choice: Choice, title: string, changed: (asks: boolean) => void) {
+    this.root.className = 'lb-bar';
+    this.root.setAttribute('role', 'toolbar');
+    this.root.setAttribute('aria-label', 'plot');
+    this.state.setAttribute('role', 'status');
+    this.state.className = 'lb-state';
+    const time = toggle('time', 'time instead of steps', choice.x === 'time', on => ((choice.x = on ? 'time' : 'step'), changed(true)));
+    const log = toggle('log', 'logarithmic values', choice.log, on => ((choice.log = on), changed(false)));
+    this.ranks = toggle('ranks', 'a line for each rank instead of a band', choice.ranks === 'lines', on => ((choice.ranks = on ? 'lines' : 'band'), changed(true)));
+    const table = toggle('table', 'the numbers as a table', choice.table, on => ((choice.table = on), changed(false)));
+    const smooth = input('range', 'smoothing');
+    Object.assign(smooth, { min: '0', max: '99', step: '1' });
+    smooth.value = String(Math.round(100 * choice.smooth));
+    smooth.oninput = () => {
+      choice.smooth = Number(smooth.value) / 100;
+      smooth.title = `smoothing: ${choice.smooth}`;
+      changed(true);
+    };
+    const label = element('label', 'smooth');
+    label.append(smooth);
+    this.filter.placeholder = 'filter';
+    this.filter.hidden = true;
+    this.filter.oninput = () => ((choice.filter = this.filter.value), changed(true));
+    const name = element('span', title);
+    name.className = 'lb-title';
+    this.root.append(name, this.state, this.filter, time, log, ...(typeof choice.ranks === 'number' ? [] : [this.ranks]), table, label);
+    this.root.addEventListener('keydown', event => {
+      if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation(); // typing here is no command to the notebook; Ctrl+S is
+    });
+  }
+
+  say(text: string, live: boolean): void {
+    if (this.state.textContent !== text) this.state.textContent = text;
+    this.state.classList.toggle('lb-live', live);
+  }
+
+  /** A filter is worth its place where there are many metrics, the choice of ranks where there are several. */
+  fit(names: number, several: boolean): void {
+    this.filter.hidden = names < 7;
+    this.ranks.hidden = !several;
+  }
+}
+
+function toggle(text: string, meaning: string, on: boolean, changed: (on: boolean) => void): HTMLButtonElement {
+  const button = element('button', text);
+  button.type = 'button';
+  button.title = meaning;
+  button.setAttribute('aria-label', meaning);
+  button.setAttribute('aria-pressed', String(on));
+  button.onclick = () => {
+    on = !on;
+    button.setAttribute('aria-pressed', String(on));
+    changed(on);
+  };
+  return button;
+}
+
+function input(type: string, meaning: string): HTMLInputElement {
+  const made = element('input');
+  made.type = type;
+  made.setAttribute('aria-label', meaning);
+  made.title = meaning;
+  return made;
+}

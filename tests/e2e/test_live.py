@@ -1,0 +1,171 @@
+"""The live plot in a real JupyterLab: it grows beside a busy cell, survives a reload, and leaves a picture."""
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from lab import REPOSITORY, Notebook, browser_page, chromium, lab_server, until, write_notebook  # noqa: E402
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
+              pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
+              pytest.mark.skipif(not (REPOSITORY/"lepton_bench"/"static"/"plot.js").exists(),
+                                 reason="NO RENDERER: live plots are pictures here (Node 20 or newer, then: cd extension && npm ci && npm run build)")]
+TAKE = """import time
+from pathlib import Path
+import lepton_bench as lb
+alloc = lb.allocate(2)"""
+LAUNCH = """def train(stop):
+    import math, random, time
+    from pathlib import Path
+    i = 0
+    while not Path(stop).exists():
+        noise = .05 * random.random()
+        lb.log(step=i, loss=math.exp(-i / 100) + noise, accuracy=float("nan") if i == 20 else 1 - math.exp(-i / 100) - noise, lr=.1 * .99 ** i - .01)
+        i += 1
+        time.sleep(.02)
+run = alloc.launch(train, "stop-{0}")"""
+BUSY = """while not Path("go-{0}").exists(): time.sleep(.05)  # busy"""
+REMOVE = """import shutil
+for _ in range(3): shutil.rmtree(run.directory, ignore_errors=True)"""
+END = """Path("stop-{0}").touch()
+run.wait(60)
+alloc.release()"""
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory) -> Path:
+    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path: return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def server(folder, place) -> Iterator[str]:
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    with lab_server(folder, {**place.environment(), "PYTHONPATH": path}) as address: yield address
+
+
+@pytest.fixture
+def page(server, place) -> Iterator:
+    with browser_page() as page: yield page
+    release(place)  # also after a failure, before the next test asks for devices
+
+
+def release(place) -> None:
+    "Give everything back: an allocation outlives its kernel by design."
+    command = [Path(sys.executable).parent/"lepton-bench", "release", "--all"]
+    subprocess.run(command, env=place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
+
+
+def points(page) -> int:
+    "How many points the plot says it shows."
+    found = re.search(r"live, ([\d,]+) points", page.locator(".lb-state").first.inner_text()) if page.locator(".lb-state").count() else None
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def grows(page, least: int = 40) -> None:
+    before = until(lambda: points(page), "the plot shows points", 30)
+    until(lambda: points(page) > before + least, "the plot grows", 30, lambda: (before, points(page)))
+
+
+def start(page, server: str, folder: Path, name: str, *more: str) -> Notebook:
+    "A notebook whose run goes on until the file stop-NAME is there, and whose busy cell waits for go-NAME."
+    write_notebook(folder/f"{name}.ipynb", [TAKE, LAUNCH.replace("{0}", name), "run.plot()", BUSY.replace("{0}", name), *more])
+    notebook = Notebook(page, server, f"{name}.ipynb")
+    notebook.run_all()
+    until(lambda: notebook.finished("run.plot("), "the plot's cell has run", 60, notebook.errors)
+    page.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
+    return notebook
+
+
+def saved(page, file: Path) -> dict:
+    "The notebook's file, after Ctrl+S."
+    before = file.stat().st_mtime_ns
+    page.keyboard.press("Control+s")
+    until(lambda: file.stat().st_mtime_ns != before, "the notebook is saved", 20)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def mimes(notebook: dict, text: str) -> list[set[str]]:
+    cell = next(c for c in notebook["cells"] if text in "".join(c["source"]))
+    return [set(o["data"]) for o in cell["outputs"] if "data" in o]
+
+
+def test_it_grows_beside_a_busy_cell_survives_a_reload_and_leaves_a_picture(server, page, folder, screenshots):
+    notebook = start(page, server, folder, "live")
+    grows(page)
+    assert not notebook.finished("# busy"), "it grew while a cell was running"
+    assert page.locator(".lb-plot").count() == 1 and page.locator(".lb-panel").count() == 3
+    for dark in (False, True):
+        notebook.theme(dark)
+        notebook.show("run.plot(", screenshots/f"live-{'dark' if dark else 'light'}.png")
+    notebook.theme(False)
+
+    document = saved(page, folder/"live.ipynb")
+    assert mimes(document, "run.plot(") == [{"image/png", "text/plain"}], "what is saved in the middle has a picture and no widget"
+    (folder/"go-live").touch()  # JupyterLab reaches a kernel only when it is not busy
+    until(lambda: notebook.finished("# busy"), "the busy cell has ended", 20)
+    page.reload()
+    page.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
+    grows(page)
+    notebook.panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    assert page.locator(".lb-plot").count() == 1
+
+    (folder/"stop-live").touch()
+    until(lambda: page.locator(".lb-plot").count() == 0, "the plot goes when the run has ended", 60)
+    pictures = notebook.cell("run.plot(").locator(".jp-OutputArea-output img")
+    assert pictures.count() == 1 and pictures.first.is_visible()
+    notebook.show("run.plot(", screenshots/"live-ended.png")
+    document = saved(page, folder/"live.ipynb")
+    assert mimes(document, "run.plot(") == [{"image/png", "text/plain"}]
+    widgets = document["metadata"].get("widgets", {})
+    assert (folder/"live.ipynb").stat().st_size < 50_000 and not widgets and "widget-view" not in json.dumps(document["cells"])
+
+    again = Notebook(page, server, "live.ipynb")  # reopened
+    shown = again.cell("run.plot(").locator(".jp-OutputArea-output img")
+    shown.first.wait_for(timeout=20_000)
+    assert shown.count() == 1 and "Error displaying widget" not in again.panel.inner_text()
+
+
+def test_its_controls_by_mouse_and_keyboard(server, page, folder, screenshots):
+    notebook = start(page, server, folder, "controls", END.replace("{0}", "controls"))
+    for name in ("time", "log", "ranks", "table"):
+        button = page.locator(".lb-bar button", has_text=name)
+        button.focus()
+        page.keyboard.press("Space")
+        assert button.get_attribute("aria-pressed") == "true"
+    page.locator(".lb-bar input[type=range]").fill("90")
+    until(lambda: "time (" in (page.locator(".lb-panel [role=img]").first.get_attribute("aria-label") or ""), "x is time", 20)
+    until(lambda: "rank 1" in page.locator(".lb-legend").first.inner_text(), "a line for each rank", 20)
+    until(lambda: "not positive" in page.locator(".lb-panel").nth(2).inner_text(), "what a logarithm leaves out is said", 20)
+    assert "not finite" in page.locator(".lb-panel").nth(1).inner_text()
+    assert page.locator(".lb-plot table tr").count() == 7 and notebook.panel.locator(".jp-CodeCell").count() == 5, "Space and arrows are not the notebook's"
+    notebook.show("run.plot(", screenshots/"live-options.png")
+    grows(page)
+    (folder/"go-controls").touch()
+    until(lambda: notebook.finished("alloc.release()"), "the run has ended", 60, notebook.errors)
+
+
+def test_no_metrics_yet_and_a_deleted_run(server, page, folder, screenshots):
+    "A plot of a metric that never comes says so; when the folder is removed the last curve stays, then the picture."
+    launch, busy = LAUNCH.replace("{0}", "gone"), BUSY.replace("{0}", "gone")
+    write_notebook(folder/"gone.ipynb", [TAKE, launch, "run.plot('never')", "run.plot()", busy, REMOVE, 'Path("stop-gone").touch()\nalloc.release()'])
+    notebook = Notebook(page, server, "gone.ipynb")
+    notebook.run_all()
+    until(lambda: any("not logged yet; 3 other metrics are" in text for text in page.locator(".lb-plot").all_inner_texts()), "it says so", 60)
+    until(lambda: page.locator(".lb-panel").count() == 3, "the other plot has its curves", 30)
+    notebook.show("run.plot('never')", screenshots/"live-empty.png")
+    (folder/"go-gone").touch()
+    until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 60, notebook.errors)
+    until(lambda: page.locator(".lb-plot").count() == 0, "no plot is left of a run that was removed", 60)
+    assert [w > 100 for w, _ in notebook.pictures("run.plot()")] == [True]
