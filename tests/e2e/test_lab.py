@@ -66,19 +66,24 @@ def test_the_quickstart_runs_top_to_bottom(server, page, screenshots):
     until(lambda: "epoch 1 of 3" in notebook.output(LAUNCH), "output appears while the ranks train", look=lambda: notebook.output(LAUNCH))
     assert "is done" not in notebook.output(LAUNCH), "the first epoch is shown before the run has ended"
     until(lambda: "2 ranks, cpu" in notebook.output(LAUNCH), "the progress line says how busy the ranks are", look=lambda: notebook.output(LAUNCH))
-    assert notebook.finished("imshow(images[(labels == c)") and notebook.pictures("imshow(images[(labels == c)"), "other cells run during training"
+    assert notebook.finished("show([(labels == c)") and notebook.pictures("show([(labels == c)"), "other cells run during training"
     notebook.show(LAUNCH, screenshots/"training.png")
 
-    until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 120, look=lambda: (notebook.errors(), notebook.output(LAUNCH)))
+    until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 240, look=lambda: (notebook.errors(), notebook.output(LAUNCH)))
     output = notebook.output(LAUNCH)
     assert "[0-1] epoch 3 of 3" in output and "is done in" in output
     assert float(re.search(r"test accuracy (0\.\d+)", notebook.output("run.wait()"))[1]) > .75
     assert [w > 500 and h > 200 for w, h in notebook.pictures("run.plot(")] == [True], "the plot is one picture"
-    assert "a picture of a hat" in notebook.output("def stumble")
+    assert re.search(r"\[0-1\] \d+", notebook.output("dist.all_reduce(confusion)")) and notebook.pictures("%ranks_pull 0 confusion")
+    assert notebook.pictures("%ranks_pull worst_pick"), "the worst mistakes"
+    compared = notebook.output("lb.compare(")
+    assert "learning_rate" in compared and "0.001" in compared and "0.01" in compared and notebook.pictures("lb.compare(")
+    assert "a picture of a hat" in notebook.output("def stumble") and "run.json" in notebook.output("rglob(")
     assert notebook.errors() == []
     for dark in (False, True):
         notebook.theme(dark)
-        notebook.show("run.plot(", screenshots/f"plot-{'dark' if dark else 'light'}.png")
+        for name, text in (("plot", "run.plot("), ("ranks", "model[0].weight"), ("confusion", "%ranks_pull 0 confusion"), ("compare", "lb.compare(")):
+            notebook.show(text, screenshots/f"{name}-{'dark' if dark else 'light'}.png")
     notebook.theme(False)
 
 
