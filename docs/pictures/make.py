@@ -40,13 +40,17 @@ def take(place: Isolation) -> None:
         until(lambda: notebook.finished("alloc = lb.allocate"), "two devices are allocated")
         save("devices", notebook.show("lb.devices()"))
         until(lambda: "epoch 2 of 3" in notebook.output(LAUNCH), "two epochs are done")
-        save("training", notebook.show(LAUNCH))
-        notebook.theme(True)
-        save("training-dark", notebook.show(LAUNCH))
-        until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 180)
-        save("plot-dark", notebook.show("run.plot()"))
-        notebook.theme(False)
-        save("plot", notebook.show("run.plot()"))
+        until(lambda: page.locator(".uplot canvas").count(), "the plot is alive")
+        for dark in (False, True):
+            notebook.theme(dark)
+            save(f"training{'-dark' if dark else ''}", notebook.show(LAUNCH))
+        until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 300)
+        both, light = (False, True), (False,)
+        for name, text, themes in (("plot", "run.plot()", both), ("compare", "lb.compare(", both), ("ranks", "%ranks_push", light),
+                                   ("confusion", "%ranks_pull 0 confusion", light)):
+            for dark in themes:
+                notebook.theme(dark)
+                save(f"{name}{'-dark' if dark else ''}", notebook.show(text))
 
 
 def main() -> None:

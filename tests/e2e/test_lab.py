@@ -82,7 +82,7 @@ def test_the_quickstart_runs_top_to_bottom(server, page, screenshots):
     assert notebook.errors() == []
     for dark in (False, True):
         notebook.theme(dark)
-        for name, text in (("plot", "run.plot("), ("ranks", "model[0].weight"), ("confusion", "%ranks_pull 0 confusion"), ("compare", "lb.compare(")):
+        for name, text in (("plot", "run.plot("), ("ranks", "model[4].weight"), ("confusion", "%ranks_pull 0 confusion"), ("compare", "lb.compare(")):
             notebook.show(text, screenshots/f"{name}-{'dark' if dark else 'light'}.png")
     notebook.theme(False)
 

@@ -14,7 +14,7 @@ from lab import REPOSITORY, Notebook, browser_page, chromium, lab_server, until,
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
               pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
-              pytest.mark.skipif(not (REPOSITORY/"lepton_bench"/"static"/"plot.js").exists(),
+              pytest.mark.skipif(not (REPOSITORY/"lepton_bench"/"static"/"plot.js").exists() and not os.environ.get("CI"),
                                  reason="NO RENDERER: live plots are pictures here (Node 20 or newer, then: cd extension && npm ci && npm run build)")]
 TAKE = """import time
 from pathlib import Path
@@ -135,6 +135,26 @@ def test_it_grows_beside_a_busy_cell_survives_a_reload_and_leaves_a_picture(serv
     shown = again.cell("run.plot(").locator(".jp-OutputArea-output img")
     shown.first.wait_for(timeout=20_000)
     assert shown.count() == 1 and "Error displaying widget" not in again.panel.inner_text()
+
+
+def test_the_stop_button_ends_the_waiting_and_stop_ends_the_run(server, page, folder, screenshots):
+    cells = [TAKE, LAUNCH.replace("{0}", "never"), "run.plot()", "run.wait()", "run.stop()", "alloc.release()"]
+    write_notebook(folder/"stop.ipynb", cells)
+    notebook = Notebook(page, server, "stop.ipynb")
+    notebook.run_all()
+    page.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
+    grows(page)
+    page.locator("[data-jp-item-name='interrupt']").first.click()
+    until(lambda: "KeyboardInterrupt" in notebook.output("run.wait()"), "the waiting has ended", 20, lambda: notebook.output("run.wait()"))
+    assert "goes on. run.stop() stops it" in notebook.output("run.wait()")
+    grows(page)
+    for text in ("run.stop()", "alloc.release()"):
+        notebook.cell(text).locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+    until(lambda: notebook.finished("alloc.release()"), "the run is stopped", 30, notebook.errors)
+    until(lambda: page.locator(".lb-plot").count() == 0, "the plot goes when the run has ended", 30)
+    assert len(notebook.pictures("run.plot(")) == 1 and "was stopped" in notebook.output("alloc.launch(")
+    notebook.show("run.plot(", screenshots/"live-stopped.png")
 
 
 def test_its_controls_by_mouse_and_keyboard(server, page, folder, screenshots):
