@@ -11,7 +11,6 @@ import html
 import os
 import pickle
 import signal
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Takes the pictures of the README in a real JupyterLab: .venv/bin/python docs/pictures/make.py
 
-It needs Chromium and the full Fashion-MNIST (as the tests do), takes about two minutes on two cores, and writes PNG files beside itself.
+It needs Chromium and the full Fashion-MNIST (as the tests do), takes about three minutes on two cores, and writes PNG files beside itself.
 """
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def save(name: str, picture: bytes) -> None:
 def take(place: Isolation) -> None:
     folder = place.root/"tutorials"
     folder.mkdir()
-    copy_quickstart(folder, epochs=3, train_size=20_000)
+    copy_quickstart(folder, epochs=4, train_size=30_000)
     (folder/"data").symlink_to(Path(mirror()).resolve())  # what is printed then has no path of this machine
     with lab_server(folder, {**place.environment(), "LEPTON_BENCH_MIRROR": "data"}) as address, browser_page((1100, 800)) as page:
         notebook = Notebook(page, address, "90_quickstart.ipynb")
@@ -39,8 +39,9 @@ def take(place: Isolation) -> None:
         notebook.run_all()
         until(lambda: notebook.finished("alloc = lb.allocate"), "two devices are allocated")
         save("devices", notebook.show("lb.devices()"))
-        until(lambda: "epoch 2 of 3" in notebook.output(LAUNCH), "two epochs are done")
-        until(lambda: page.locator(".uplot canvas").count(), "the plot is alive")
+        notebook.show(LAUNCH)  # a plot asks for data when it is in view
+        until(lambda: page.locator(".lb-plot canvas").count(), "the plot is alive")
+        until(lambda: "epoch 2 of 4" in notebook.output(LAUNCH), "two epochs are done")
         for dark in (False, True):
             notebook.theme(dark)
             save(f"training{'-dark' if dark else ''}", notebook.show(LAUNCH))
