@@ -288,6 +288,8 @@ def allocate(count: int = 1,  # devices, and ranks
              min_ranks: int | None = None,  # go on with fewer, where the engine can
              ) -> Allocation:
     "Take devices, waiting for your turn, and stand warm ranks on them."
+    if getattr(sys.modules.get("lepton_bench.workers.rank"), "is_rank", False):
+        raise AllocationError("a rank cannot allocate: it would wait for the devices it stands on. Allocate in the notebook, and launch there.")
     where = get_engine(engine)
     require(where, preempt=preempt, shrink=min_ranks is not None and min_ranks != count)
     shape = (name, count, engine, kind, parse_memory(memory))

@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -51,16 +51,16 @@ class LineReader:
 
     def read(self, limit: int = 1 << 20) -> list[str]:
         "Lines that were finished since the last call."
+        found: list[bytes] = []
         try:
             with open(self.path, "rb") as f:
                 f.seek(self.position)
-                data = f.read(limit)
-        except OSError: return []
-        self.position += len(data)
-        if not data: return []
-        lines, self.partial = split_lines(self.partial + data.replace(b"\0", b""))
-        if b"\n" not in self.partial: self.partial = self.partial[max(0, self.partial.rfind(b"\r", 0, -1)):]
-        return [settle_line(x.decode(errors="replace")) for x in lines]
+                while not found and (data := f.read(limit)):  # a piece may hold no end of a line
+                    self.position += len(data)
+                    found, self.partial = split_lines(self.partial + data.replace(b"\0", b""))
+                    if b"\n" not in self.partial: self.partial = self.partial[max(0, self.partial.rfind(b"\r", 0, -1)):]
+        except OSError: pass  # it is not there yet
+        return [settle_line(x.decode(errors="replace")) for x in found]
 
     @property
     def unfinished(self) -> str:
@@ -93,11 +93,19 @@ class Line:
 
     def __post_init__(self) -> None: self.key = fold_key(self.text)
 
-def _next_line(queues: dict[int, deque[Line]]) -> Line:
-    "The line to show next."
+_AHEAD = 50  # lines of each rank in which an equal one is looked for
+
+def _next_line(queues: dict[int, deque[Line]], ahead: dict[int, Counter[str]]) -> Line:
+    "The line to show next: one that no other rank is about to say, or the oldest."
     heads = sorted((q[0].number, r) for r, q in queues.items() if q)
-    alone = [r for _, r in heads if not any(queues[r][0].key == x.key for o, q in queues.items() if o != r for x in islice(q, 1, 50))]
-    return queues[alone[0] if alone else heads[0][1]][0]
+    alone = (r for _, r in heads if not any(ahead[o][queues[r][0].key] for o in queues if o != r))
+    return queues[next(alone, heads[0][1])][0]
+
+def _drop(queue: deque[Line], ahead: Counter[str]) -> None:
+    "Take a rank's first line away, and keep count of those behind it."
+    queue.popleft()
+    if queue: ahead[queue[0].key] -= 1
+    if len(queue) >= _AHEAD: ahead[queue[_AHEAD - 1].key] += 1
 
 def fold(queues: dict[int, deque[Line]],  # rank -> its lines
          now: float,  # seconds
@@ -105,11 +113,12 @@ def fold(queues: dict[int, deque[Line]],  # rank -> its lines
          ) -> list[tuple[tuple[int, ...], str]]:  # (ranks, line)
     "Take from the queues the lines that can be shown, equal ones together."
     shown = []
+    ahead = {r: Counter(x.key for x in islice(q, 1, _AHEAD)) for r, q in queues.items()}
     while any(queues.values()):
-        line = _next_line(queues)
+        line = _next_line(queues, ahead)
         if not all(queues.values()) and now - line.since < patience: break
         together = tuple(r for r, q in queues.items() if q and q[0].key == line.key)
-        for r in together: queues[r].popleft()
+        for r in together: _drop(queues[r], ahead[r])
         shown.append((together, line.text))
     return shown
 
@@ -199,11 +208,14 @@ def _ending(end: Ending, trace: bool) -> str:
 
 # %% ../nbs/45_output.ipynb #c026
 _SHOWN = 100  # lines that stay in the notebook
+_LONGEST = 5000  # characters of a line
 
 class CellOutput:
     "One updating display in the cell that launched."
     live = True
-    def __init__(self):
+    def __init__(self, where: str = "run.logs()"  # has everything
+                 ):
+        self.where = where
         self.lines, self.partial, self.hidden = deque[str](), list[str](), 0
         self.glance, self.end = Glance(""), Ending()
         self.handle: Any = None
@@ -215,7 +227,7 @@ class CellOutput:
 
     def bundle(self) -> dict[str, str]:
         "As text and as HTML."
-        more = [f"... {self.hidden:,} more lines before these: run.logs()"] if self.hidden else []
+        more = [f"... {self.hidden:,} more lines before these: {self.where}"] if self.hidden else []
         below = [x for x in (self.glance.text, self.end.words) if x]
         lines, trace = without_traceback([*self.lines], self.end.traceback) if self.end.traceback else (list(self.lines), False)
         drawn = [_pre(more, "--jp-content-font-color2"), _pre([*lines, *self.partial]), _bar(self.glance.part),
@@ -225,10 +237,10 @@ class CellOutput:
     def show(self, lines: Sequence[str], partial: Sequence[str] = (), end: Ending | str = "", glance: Glance = Glance("")) -> None:
         "Add lines; replace what stands below them."
         ending = end if isinstance(end, Ending) else Ending(end)
-        if not lines and (list(partial), glance, ending) == (self.partial, self.glance, self.end): return
-        self.lines.extend(lines)
+        if not lines and ([x[-_LONGEST:] for x in partial], glance, ending) == (self.partial, self.glance, self.end): return
+        self.lines.extend(x if len(x) <= _LONGEST else f"{x[:_LONGEST]}... ({len(x) - _LONGEST:,} more characters: {self.where})" for x in lines)
         while len(self.lines) > _SHOWN: self.lines.popleft(); self.hidden += 1
-        self.partial, self.glance, self.end = list(partial), glance, ending
+        self.partial, self.glance, self.end = [x[-_LONGEST:] for x in partial], glance, ending
         if self.handle is None: self.open()
         else: self.handle.update(self.bundle(), raw=True)
 
@@ -259,7 +271,8 @@ def in_notebook() -> bool:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return getattr(shell, "kernel", None) is not None
 
-def new_output() -> Any: return CellOutput() if in_notebook() else TerminalOutput()
+def new_output(where: str = "run.logs()"  # has everything
+               ) -> Any: return CellOutput(where) if in_notebook() else TerminalOutput()
 
 # %% ../nbs/45_output.ipynb #c032
 class Watch:

@@ -7,6 +7,7 @@ __all__ = ['duration_text', 'rate_text', 'value_text', 'values_text', 'busy_text
            'glance', 'ProgressLine', 'summary']
 
 # %% ../nbs/47_progress_line.ipynb #c002
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -166,7 +167,7 @@ class ProgressLine:
         self.views = [RankView(ring_path(self.directory, attempt, rank)) for rank in range(self.world_size)]
 
     def _done(self) -> tuple[dict[int, float], float]:  # rank -> steps, and how many there will be
-        told = {rank: view.progress for rank, view in enumerate(self.views) if any(view.progress)}
+        told = {rank: view.progress for rank, view in enumerate(self.views) if any(view.progress) and all(map(math.isfinite, view.progress))}
         if told: return {rank: done for rank, (done, _) in told.items()}, max(total for _, total in told.values())
         return {rank: float(view.step) for rank, view in enumerate(self.views) if view.step is not None}, 0.
 

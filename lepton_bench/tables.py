@@ -26,7 +26,7 @@ def toned(text: str,  # of a cell
 class Table(list):
     "A list that shows itself as a table."
     columns: ClassVar[tuple[str, ...]] = ()
-    empty: ClassVar[str] = "nothing here"
+    empty: str = "nothing here"
     shown: ClassVar[int] = 50  # rows that are drawn
     colored: ClassVar[str] = ""  # the column whose words have a colour
     tones: ClassVar[dict[str, str]] = {}  # and which
@@ -38,6 +38,7 @@ class Table(list):
         if not isinstance(key, slice): return found
         part = copy(self)
         part[:] = found
+        part.empty = "no rows in this part"
         return part
 
     def _rows(self) -> list[tuple[str, ...]]: return [self.row(item) for item in itertools.islice(self, self.shown)]

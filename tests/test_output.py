@@ -215,3 +215,61 @@ def test_many_runs_are_folded_and_states_are_words_with_a_colour():
     part = table[450:]
     assert isinstance(part, RunTable) and part.row(part[0])[0] == "2026-0450" and len(part.to_dicts()) == 50
     assert RunTable([])._repr_html_().startswith("no runs yet")
+
+
+# --- what a clumsy user found -------------------------------------------------------------------------
+
+def test_nothing_after_a_very_long_line_or_bar_is_lost(alloc):
+    def f():
+        print("first")
+        print("z"*3_000_000)
+        for i in range(40_000): print(f"\r{i} of 40000 {'='*20}", end="")
+        print()
+        print("IMPORTANT")
+    run = alloc.launch(f).wait(60)
+    assert run.logs().endswith("IMPORTANT") and run.logs(0).endswith("IMPORTANT") and "39999 of 40000" in run.logs(0)
+    cell = follow(run, Cell())
+    assert "IMPORTANT" in cell.handle.bundles[-1]["text/plain"] and len(cell.handle.bundles[-1]["text/html"]) < 100_000
+
+
+def test_a_progress_that_is_no_number_does_not_end_the_following(alloc):
+    def f():
+        import lepton_bench as lb
+        lb.progress(float("nan"), 10)
+        print("IMPORTANT")
+    run = alloc.launch(f).wait(60)
+    assert "IMPORTANT" in follow(run, Cell()).handle.bundles[-1]["text/plain"]
+
+
+def test_many_lines_of_many_ranks_are_folded_in_time():
+    from lepton_bench.output import Line, fold
+    from collections import deque
+    queues = {r: deque(Line(f"line {i} of rank {r}" if i % 3 else f"line {i}", 0., i) for i in range(3000)) for r in range(8)}
+    start = time.monotonic()
+    shown = fold(queues, 10.)
+    assert len(shown) == 1000 + 8*2000 and sum(len(ranks) == 8 for ranks, _ in shown) == 1000 and time.monotonic() - start < 5
+
+
+def test_an_interrupt_that_nobody_sent_is_a_failure(alloc):
+    def f():
+        import torch.distributed as dist
+        if dist.get_rank() == 1: raise KeyboardInterrupt
+        return 5
+    run = alloc.launch(f).wait(60)
+    assert run.status == "failed" and "rank 1 raised KeyboardInterrupt" in run.record.reason
+
+
+def test_the_words_of_sys_exit_are_kept(alloc):
+    def f():
+        import sys
+        sys.exit("no data at /nowhere")
+    run = alloc.launch(f).wait(60)
+    assert run.status == "failed" and "no data at /nowhere" in run.logs()
+
+
+def test_a_rank_cannot_allocate(alloc):
+    def f():
+        import lepton_bench as lb
+        lb.allocate(1)
+    run = alloc.launch(f).wait(60)
+    assert run.status == "failed" and "a rank cannot allocate" in run.record.reason

@@ -91,6 +91,11 @@ def test_environment_and_folder_of_the_notebook(kernel, tmp_path):
     finally: kernel.run("os.chdir(before)\ndel os.environ['LEPTON_TEST_WORD']")
 
 
+def test_what_a_cell_changes_in_its_environment_stays_for_the_next(kernel):
+    kernel.run("%%ranks\nimport os\nos.environ['LEPTON_TEST_WORD'] = 'kept'\nos.chdir('/')")
+    assert kernel.run("%%ranks\nos.environ.get('LEPTON_TEST_WORD'), os.getcwd()") == "[0-1] ('kept', '/')\n"
+
+
 def test_a_run_and_a_cell_take_turns_on_the_same_ranks(kernel, tmp_path):
     gate = tmp_path/"gate"
     kernel.run(f"def wait():\n    while not os.path.exists({str(gate)!r}): time.sleep(.01)\n    return os.getpid()\nrun = alloc.launch(wait)")

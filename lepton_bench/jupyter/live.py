@@ -170,6 +170,9 @@ class LivePlot:
         if count <= _PANELS: return self.options
         return {**self.options, "title": f"{self.options['title']} (the first {_PANELS} metrics of {count}; names= chooses others)"}
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a live plot has no {name!r}: run.plot(live=False) gives a matplotlib figure of what there is now, and so does .figure()")
+
     def savefig(self, *args: Any, **options: Any) -> Any: return self.figure().savefig(*args, **options)
 
     def __repr__(self) -> str: return f"metrics of run {self.run.id} ({self.run.name})"

@@ -156,7 +156,7 @@ def run_ranks(line: str,  # which ranks
     talk = conversation()
     ranks, source = parse_ranks(line, talk.allocation.count), f"\n{source}"  # the magic's own line is the first
     check_source(source, label)
-    answers = [a for a, _ in talk.ask("cell", ranks, output=new_output(), source=source, file=f"<{label}>", label=label)]
+    answers = [a for a, _ in talk.ask("cell", ranks, output=new_output("print less, or into a file"), source=source, file=f"<{label}>", label=label)]
     show_values(group_values(answers))
     check_answers(answers)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Spec', 'allocations_directory', 'read_allocation', 'is_living', 'list_allocations', 'claim_name', 'own_idle',
-           'wait_for_devices', 'give_back']
+           'left_behind', 'wait_for_devices', 'give_back']
 
 # %% ../../nbs/workers/35_allocations.ipynb #c002
 import json
@@ -85,6 +85,12 @@ def own_idle(owner: dict | None) -> set[str]:
     return {d for a in list_allocations() if a["state"] == "idle" and own(a) for d in a["devices"]}
 
 # %% ../../nbs/workers/35_allocations.ipynb #c012
+def left_behind() -> str:
+    "Who waits may be waiting for a run of his own, which a kernel before its restart has launched."
+    names = [repr(a["name"]) for a in list_allocations() if a["state"] == "running" and a["owner"] and not ProcessId.from_dict(a["owner"]).alive()]
+    return f". A kernel that has ended left a run in {', '.join(names)}: lb.attach({names[0]}) joins it" if names else ""
+
+# %% ../../nbs/workers/35_allocations.ipynb #c013
 def wait_for_devices(spec: Spec,
                      notify: Stream,  # to the asker
                      cancelled: Callable[[], bool],  # whether to give up
@@ -96,7 +102,8 @@ def wait_for_devices(spec: Spec,
     with Waiter(request, Holder.me(spec.name, spec.label)) as waiter:
         while not isinstance(found := waiter.step(own_idle=own_idle(spec.owner), ours=ours), list):
             if time.monotonic() >= end: raise AllocationTimeout(f"no {spec.count} devices within {spec.timeout:g} s: {found}")
-            if str(found) != said: notify.send({"state": "waiting", "text": (said := str(found))})
+            text = f"{found}{left_behind()}"
+            if text != said: notify.send({"state": "waiting", "text": (said := text)})
             notify.sock.settimeout(min(.05, max(.001, end - time.monotonic())))
             try: gone = notify.receive() is None
             except TimeoutError: gone = False
@@ -104,6 +111,6 @@ def wait_for_devices(spec: Spec,
     known = {d.id: d for d in inventory()}
     return found, [known[lease.device_id] for lease in found], waiter.notes
 
-# %% ../../nbs/workers/35_allocations.ipynb #c013
+# %% ../../nbs/workers/35_allocations.ipynb #c014
 def give_back(leases: list[Lease]) -> None:
     for lease in leases: lease.close()

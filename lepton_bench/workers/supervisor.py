@@ -241,7 +241,7 @@ def on_ended(self: Supervisor, header: dict, payload: bytes) -> None:
     if launch is None: return
     launch.ended[rank] = header
     if payload: store_result(launch, rank, payload)
-    if header["status"] == "failed":
+    if header["status"] == "failed" or (header["status"] == "stopped" and launch.closing is None):  # nobody stopped it: it raised KeyboardInterrupt itself
         error = header["error"]
         self.fail(launch, Failure(rank, error["type"], error["message"], error["traceback"], error["time"], error["code"]))
     if len(launch.ended) == len(self.devices) and launch.kind == "function":
