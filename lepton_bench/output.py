@@ -190,7 +190,7 @@ _PRE = ("white-space:pre-wrap; word-break:break-word; margin:0; padding:0 8px; b
         "font-family:var(--jp-code-font-family, monospace); font-size:var(--jp-code-font-size, 13px);")
 
 def _pre(lines: Sequence[str], color: str = "--jp-content-font-color1") -> str:
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", "\n".join(lines))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b\n]*(\x07|\x1b\\)", "", "\n".join(lines))  # colours; titles of a terminal
     return f"<pre style='{_PRE}color:var({color}, inherit)'>{html.escape(text)}</pre>" if lines else ""
 
 def _bar(part: float | None) -> str:

@@ -84,6 +84,8 @@ class WaitInterrupted(KeyboardInterrupt):
     "A wait was interrupted; the run goes on."
     def _render_traceback_(self, *_: Any) -> list[str]: return [f"KeyboardInterrupt: {self}"]  # the lines that were waiting help nobody
 
+WaitInterrupted.__name__ = "KeyboardInterrupt"  # front ends know it by this name
+
 # %% ../nbs/46_run.ipynb #c015
 class Run:
     "One execution of a function, script or notebook."

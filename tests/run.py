@@ -145,7 +145,7 @@ def pytest_tests(env: dict[str, str]) -> Report:
     "The tests that do not fit in a notebook cell."
     with tempfile.TemporaryDirectory(prefix="lb-junit-", dir="/tmp") as folder:
         results = Path(folder)/"results.xml"
-        ok, log = call([sys.executable, "-m", "pytest", "-q", "--color=no", f"--junitxml={results}", "tests"], env, 600)
+        ok, log = call([sys.executable, "-m", "pytest", "-q", "--color=no", f"--junitxml={results}", "tests"], env, 1500)
         report = Report(log="" if ok else log)
         cases = list(ElementTree.parse(results).iter("testcase")) if results.exists() else []
     for case in cases:

@@ -179,7 +179,8 @@ def test_a_long_output_is_folded_and_a_failure_expands(alloc):
 
 def test_colours_of_a_terminal_are_left_out_in_html():
     cell = Cell()
-    cell.show(["\033[31mred\033[0m <b>"], end=Ending("over"))
+    cell.show(["\033[31mred\033[0m <b>", "\033]0;title\007quiet"], end=Ending("over"))
+    assert "title" not in cell.handle.bundles[-1]["text/html"] and "quiet" in cell.handle.bundles[-1]["text/html"]
     assert cell.handle.bundles[-1]["text/html"].count("red &lt;b&gt;") == 1 and "\033" not in cell.handle.bundles[-1]["text/html"]
 
 
