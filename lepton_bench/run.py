@@ -210,6 +210,7 @@ def plot(self: Run,
         return plot
     table, title = self.system() if system else self.metrics(), f"{r.name}  {self.id}"
     if system: options = {"x": "time", "ranks": "lines" if r.world_size <= 8 else "band", **options}
+    if system and not table.num_rows: return empty_figure(f"{title}: no system metrics; they are taken once a second while a run goes on")
     if not table.num_rows and not r.finished: return empty_figure(f"{title} is {r.status}: no metrics yet")  # "Run all" goes on
     return plot_metrics(table, names, **{"title": title, **options})
 

@@ -71,7 +71,7 @@ def test_each_rank_and_its_workers_are_sampled_once_a_second(alloc, tmp_path):
 def test_a_short_run_has_none_and_says_so(alloc):
     run = alloc.launch(len, "abc").wait(30)
     assert run.system().num_rows == 0 and not list((run.directory/"metrics").glob("*.system.arrow"))
-    assert "No metrics" in run.plot(system=True).axes[0].texts[0].get_text()
+    assert "no system metrics" in run.plot(system=True).axes[0].texts[0].get_text()
 
 
 def test_every_attempt_is_kept(alloc, tmp_path):
