@@ -68,23 +68,31 @@ $(VENV)/has-torch: | $(VENV)/bin/python
 	touch $@
 
 # packages, pinned, and this folder itself, editable; ready-dev also has what the tests need
-$(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints.txt | $(VENV)/has-torch
+$(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints.txt | $(VENV)/has-torch $(PLOT)
 	@echo "set-up: packages"
 	{ grep -v '^torch==' constraints.txt; echo "torch==$$($(call torch,$(VENV)/bin/python))"; } > $(VENV)/constraints.txt
 	$(VENV)/bin/pip install -q -c $(VENV)/constraints.txt -e '.$(if $(filter dev,$*),[dev])'
 	touch $@
 
-# the plot that lives in a cell is TypeScript: built again when extension/ changed. Without Node the plot is a picture, and everything else works
+# JupyterLab's panels and the plot that lives in a cell are TypeScript: built again when extension/ changed. Without Node there are no panels, and plots are pictures
 PLOT := lepton_bench/static/plot.js
-$(PLOT): extension/package.json extension/package-lock.json extension/tsconfig.json $(wildcard extension/src/*/*)
+SOURCES := $(wildcard extension/*.json extension/schema/* extension/style/* extension/src/* extension/src/*/* extension/src/*/*/*)
+$(PLOT): $(SOURCES)
 	@if ! node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null || ! command -v npm >/dev/null; then
-	  echo "set-up: Node 20 or newer is not here (with npm): live plots are pictures until it is, see https://nodejs.org"
+	  echo "set-up: Node 20 or newer is not here (with npm): no panels in JupyterLab, and live plots are pictures, until it is; see https://nodejs.org"
 	else
-	  echo "set-up: the browser's side of live plots"
-	  (cd extension && npm ci --loglevel=error </dev/null >/dev/null && npm run --silent build -- --log-level=warning) \
-	    || echo "set-up: it could not be built: live plots are pictures. To see why: cd extension && npm ci && npm run build"
+	  echo "set-up: the JupyterLab extension"
+	  (cd extension && npm ci --loglevel=error </dev/null >/dev/null && npm run --silent build >/dev/null) \
+	    || echo "set-up: it could not be built: no panels, and live plots are pictures. To see why: cd extension && npm ci && npm run build"
 	  [ ! -e $@ ] || touch $@
 	fi
+	mkdir -p lepton_bench/labextension
+
+# what was built again since the packages were installed
+LAB := $(VENV)/share/jupyter/labextensions/lepton-bench
+$(VENV)/has-extension: $(PLOT)
+	@[ ! -e lepton_bench/labextension/package.json ] || { rm -rf $(LAB); mkdir -p $(LAB); cp -r lepton_bench/labextension/. extension/install.json $(LAB); }
+	touch $@
 
 # one test looks at JupyterLab through a browser; where Chromium cannot be installed it is skipped, and says so
 browser:
@@ -92,13 +100,13 @@ browser:
 	  $(call apt,chromium fonts-liberation) || echo "set-up: no Chromium and no right to install it: the browser test will be skipped"
 	fi
 
-lab: $(VENV)/ready-lab $(PLOT)
+lab: $(VENV)/ready-lab $(VENV)/has-extension
 	@lab=$$(realpath $(VENV))/bin/jupyter-lab
 	cd nbs/tutorials
 	exec "$$lab" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-test: $(VENV)/ready-dev $(PLOT) browser
+test: $(VENV)/ready-dev $(VENV)/has-extension browser
 	@exec $(VENV)/bin/python tests/run.py $(LAYERS)
 
 clean:
-	rm -rf $(VENV) test-output extension/node_modules extension/build-test $(PLOT)
+	rm -rf $(VENV) test-output extension/node_modules extension/build-test extension/lib lepton_bench/labextension $(PLOT)

@@ -1,0 +1,7 @@
+import { commandsPlugin } from './commands';
+import { dashboardPlugin } from './dashboard/plugin';
+import { notebookPlugin } from './notebook/plugin';
+import { modelPlugin } from './plugin';
+import { sidebarPlugin } from './sidebar/plugin';
+
+export default [modelPlugin, commandsPlugin, sidebarPlugin, dashboardPlugin, notebookPlugin];

@@ -1,0 +1,122 @@
+/** State and signals; no React, no widgets. */
+import { Signal, type ISignal } from '@lumino/signaling';
+import { Connection, type TopicMessage } from './connection';
+import type { Reply, Source, Want } from './plot/messages';
+import { addressOf, openSocket, request, send } from './request';
+import { Rows, Table } from './table';
+import type { AllocateOptions, AllocationRow, DeviceRow, IBench, ITable, LogChunk, RequestRow, Row, RunDetail, RunRow, ServerStatus } from './tokens';
+
+const LINGER = 5000; // milliseconds for which a table is kept after the last look
+
+/** What of the network the model uses; tests give their own. */
+export interface Network {
+  openSocket: () => WebSocket;
+  request: typeof request;
+  send: typeof send;
+}
+
+export class BenchModel implements IBench {
+  private readonly connection: Connection;
+  private readonly tables = new Map<string, { rows: Rows<Row>; holders: number }>();
+  private readonly _changed = new Signal<this, void>(this);
+  problem = '';
+
+  constructor(private readonly network: Network = { openSocket, request, send }) {
+    this.connection = new Connection(network.openSocket, () => void this.explain());
+    this.connection.changed.connect(() => {
+      if (this.connection.connected) this.problem = '';
+      this._changed.emit();
+    });
+  }
+
+  get connected(): boolean {
+    return this.connection.connected;
+  }
+
+  get connectionChanged(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  /** Why the socket does not open: a browser does not say it. */
+  private async explain(): Promise<void> {
+    try {
+      await this.status();
+      this.problem = 'The connection is interrupted; it is tried again.';
+    } catch (error) {
+      this.problem = (error as Error).message;
+    }
+    this._changed.emit();
+  }
+
+  private table<T extends Row>(topic: string): ITable<T> {
+    const known = this.tables.get(topic) ?? { rows: new Rows<Row>(this.connection, topic), holders: 0 };
+    known.holders++;
+    this.tables.set(topic, known);
+    return new Table<T>(known.rows as unknown as Rows<T>, () => {
+      known.holders--;
+      setTimeout(() => {
+        if (known.holders || this.tables.get(topic) !== known) return;
+        this.tables.delete(topic);
+        known.rows.close();
+      }, LINGER);
+    });
+  }
+
+  devices = (): ITable<DeviceRow> => this.table('devices');
+  allocations = (): ITable<AllocationRow> => this.table('allocations');
+  requests = (): ITable<RequestRow> => this.table('requests');
+  runs = (): ITable<RunRow> => this.table('runs');
+  run = (id: string): ITable<RunDetail> => this.table(`run/${id}`);
+
+  /** What a plot asks and hears, as a cell's plot does it with its kernel. */
+  series(run: string, options: { system?: boolean; names?: string[] | null } = {}): Source {
+    const takers = new Set<(reply: Reply, buffers: DataView[]) => void>();
+    return {
+      ask: (want: Want) => this.connection.ask({ run, system: options.system ?? false, names: options.names ?? null, want },
+        ({ reply, buffers }) => takers.forEach(take => take({ ...(reply as Reply), id: want.id } as Reply, buffers))),
+      listen: take => {
+        takers.add(take);
+        return () => void takers.delete(take);
+      }
+    };
+  }
+
+  log(run: string, rank: number, take: (chunk: LogChunk) => void): { dispose(): void } {
+    let since: { epoch: string; version: number } | null = null;
+    const end = this.connection.subscribe(`logs/${run}/${rank}`, (message: TopicMessage) => {
+      if (message.error) return;
+      since = { epoch: message.epoch!, version: message.version! };
+      take({ begin: message.begin as number, end: message.version!, text: message.text as string, full: !!message.full });
+    }, () => since);
+    return { dispose: end };
+  }
+
+  status = (): Promise<ServerStatus> => this.network.request('api/status');
+  source = (run: string): ReturnType<IBench['source']> => this.network.request(`api/runs/${run}/source`);
+  searchLog = (run: string, rank: number, text: string): ReturnType<IBench['searchLog']> => this.network.request(`api/runs/${run}/logs/${rank}?search=${encodeURIComponent(text)}`);
+  logPart = (run: string, rank: number, begin: number, end: number): ReturnType<IBench['logPart']> => this.network.request(`api/runs/${run}/logs/${rank}/part?begin=${begin}&end=${end}`);
+
+  metricsUrl(run: string, names: string[] = []): string {
+    return addressOf(`api/runs/${run}/metrics.csv`) + (names.length ? `?${names.map(n => `names=${encodeURIComponent(n)}`).join('&')}` : '');
+  }
+
+  async allocate(options: AllocateOptions): Promise<string> {
+    return (await this.network.send<{ id: string }>('POST', 'api/requests', options)).id;
+  }
+
+  cancel = (id: string): Promise<void> => this.network.send('DELETE', `api/requests/${id}`);
+  release = (name: string): Promise<void> => this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/release`, {});
+  restart = (name: string): Promise<void> => this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/restart`, {});
+  stop = (run: string, kill = false): Promise<void> => this.network.send('POST', `api/runs/${run}/stop`, { kill });
+  remove = (run: string): Promise<void> => this.network.send('DELETE', `api/runs/${run}`);
+
+  /** The page came back to sight. */
+  retry(): void {
+    this.connection.retry();
+  }
+
+  dispose(): void {
+    this.connection.dispose();
+    Signal.clearData(this);
+  }
+}

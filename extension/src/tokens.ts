@@ -1,0 +1,193 @@
+/** What the parts agree on: rows of the server's tables, the model, the commands. */
+import { Token } from '@lumino/coreutils';
+import type { ISignal } from '@lumino/signaling';
+import type { Source } from './plot/messages';
+
+export interface Row {
+  key: string;
+}
+
+export interface DeviceRow extends Row {
+  id: string;
+  label: string;
+  kind: 'cuda' | 'cpu' | 'simulated';
+  name: string;
+  index: number;
+  memory_total: number | null; // bytes
+  memory_used: number | null;
+  utilisation: number | null; // 0 to 1
+  power: number | null; // watts
+  temperature: number | null; // degrees Celsius
+  state: 'free' | 'held' | 'quarantined' | 'unknown' | 'busy (not ours)';
+  holder: { user: string; allocation: string; label: string; since: number | null; pid: number } | null;
+  foreign: { pid: number; user: string; name: string; memory: number | null }[];
+  processes_known: boolean;
+  history: { every: number; use: (number | null)[] }; // seconds; percent, the newest last
+}
+
+export interface AllocationRow extends Row {
+  name: string;
+  state: 'waiting' | 'idle' | 'running' | 'releasing';
+  count: number;
+  kind: string | null;
+  device_kind: string | null;
+  devices: string[];
+  labels: string[];
+  label: string; // notebook or command
+  owner_alive: boolean | null; // null: nobody in particular
+  mine_kernel: string | null; // id of the Jupyter kernel that owns it
+  created: number; // unix seconds, as all times
+  idle_since: number | null;
+  run: string | null;
+  queue: string[];
+  warning: string;
+  broken: string | null;
+  ranks: { rank: number; pid: number }[];
+  engine: string;
+  once: boolean;
+}
+
+export interface RequestRow extends Row {
+  id: string;
+  name: string;
+  count: number;
+  kind: string | null;
+  state: 'waiting' | 'granted' | 'failed' | 'cancelled';
+  text: string; // the queue, or what went wrong
+  created: number;
+  allocation: string | null;
+  kernel: string | null;
+}
+
+export type Status = 'waiting' | 'running' | 'done' | 'failed' | 'stopped' | 'lost' | 'damaged';
+
+export interface RunRow extends Row {
+  id: string;
+  name: string;
+  kind: string;
+  status: Status;
+  created: number;
+  started: number | null;
+  ended: number | null;
+  world_size: number;
+  allocation: string | null;
+  arguments: string;
+  reason: string | null;
+  attempt: number;
+  restarts: number;
+  step: number | null;
+  progress: { done: number; total: number } | null;
+  values: Record<string, number | string>;
+  checkpoint: number | null;
+}
+
+/** One run, all of it: the fields of RunRecord and what lies in its folder. */
+export interface RunDetail extends Row {
+  id: string;
+  name: string;
+  kind: string;
+  status: Status;
+  created: number;
+  started: number | null;
+  ended: number | null;
+  world_size: number;
+  devices: string[];
+  device_kind: string;
+  engine: string;
+  allocation: string | null;
+  attempt: number;
+  restarts: { attempt: number; time: number; reason: string }[];
+  reason: string | null;
+  error: { rank: number | null; type: string; message: string; traceback: string; log: string[] } | null;
+  user: string;
+  host: string;
+  cwd: string;
+  arguments: string;
+  parameters: Record<string, unknown>;
+  steps: number | null;
+  checkpoint: number | null;
+  extra: Record<string, unknown>;
+  checkpoints: { step: number; bytes: number; time: number }[];
+  directory: string;
+  log_sizes: number[];
+  has_system: boolean;
+}
+
+/** A table of the server, alive while somebody holds it. */
+export interface ITable<T extends Row> {
+  readonly ready: boolean; // the first answer is there
+  readonly error: string; // why there is none
+  readonly rows: ReadonlyMap<string, T>;
+  readonly changed: ISignal<ITable<T>, void>;
+  dispose(): void;
+}
+
+export interface AllocateOptions {
+  count: number;
+  kind?: string;
+  memory?: string;
+  engine?: string;
+  name?: string;
+  priority?: number;
+  timeout?: number; // seconds
+  kernel?: string; // id of the kernel that will own it
+}
+
+export interface ServerStatus {
+  version: string;
+  home: string;
+  host: string;
+  user: string;
+  survives: boolean;
+  survives_why: string;
+}
+
+export interface LogChunk {
+  begin: number; // byte offset
+  end: number;
+  text: string;
+  full: boolean; // forget what came before
+}
+
+/** Everything that the panels know and can do; the only way to the server. */
+export interface IBench {
+  readonly connected: boolean;
+  readonly problem: string; // why it is not connected, for a person
+  readonly connectionChanged: ISignal<IBench, void>;
+  devices(): ITable<DeviceRow>;
+  allocations(): ITable<AllocationRow>;
+  requests(): ITable<RequestRow>;
+  runs(): ITable<RunRow>;
+  run(id: string): ITable<RunDetail>;
+  series(run: string, options?: { system?: boolean; names?: string[] | null }): Source;
+  log(run: string, rank: number, take: (chunk: LogChunk) => void): { dispose(): void };
+  status(): Promise<ServerStatus>;
+  source(run: string): Promise<{ files: { name: string; text: string }[]; arguments: string; versions: Record<string, string>; git_commit: string | null }>;
+  searchLog(run: string, rank: number, text: string): Promise<{ matches: { line: number; begin: number; text: string }[]; more: boolean }>;
+  logPart(run: string, rank: number, begin: number, end: number): Promise<{ begin: number; end: number; size: number; text: string }>;
+  metricsUrl(run: string, names?: string[]): string;
+  allocate(options: AllocateOptions): Promise<string>; // id of the request
+  cancel(request: string): Promise<void>;
+  release(allocation: string): Promise<void>;
+  restart(allocation: string): Promise<void>;
+  stop(run: string, kill?: boolean): Promise<void>;
+  remove(run: string): Promise<void>;
+}
+
+export const IBench = new Token<IBench>('lepton-bench:IBench', 'Devices, allocations and runs of lepton_bench.');
+
+/** The domain of all strings. */
+export const DOMAIN = 'lepton_bench';
+
+export namespace CommandIDs {
+  export const openSidebar = 'lepton-bench:open-sidebar';
+  export const allocate = 'lepton-bench:allocate'; // opens the form; args {kernel?}
+  export const release = 'lepton-bench:release'; // args {allocation}
+  export const restart = 'lepton-bench:restart'; // args {allocation}
+  export const attach = 'lepton-bench:attach'; // args {allocation}: inserts and runs lb.attach in the current notebook
+  export const openRun = 'lepton-bench:open-run'; // args {run}
+  export const stopRun = 'lepton-bench:stop-run'; // args {run, kill?}
+  export const removeRun = 'lepton-bench:remove-run'; // args {run}
+  export const launch = 'lepton-bench:launch'; // the dialog for the current notebook
+  export const copyRunId = 'lepton-bench:copy-run-id'; // args {run}
+}
