@@ -13,6 +13,8 @@ TORCH_INDEX ?=
 LAB_ARGS ?=
 LAYERS ?=
 
+PLOT := lepton_bench/static/plot.js
+
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
@@ -75,14 +77,13 @@ $(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints
 	touch $@
 
 # JupyterLab's panels and the plot that lives in a cell are TypeScript: built again when extension/ changed. Without Node there are no panels, and plots are pictures
-PLOT := lepton_bench/static/plot.js
 SOURCES := $(wildcard extension/*.json extension/schema/* extension/style/* extension/src/* extension/src/*/* extension/src/*/*/*)
 $(PLOT): $(SOURCES)
 	@if ! node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null || ! command -v npm >/dev/null; then
 	  echo "set-up: Node 20 or newer is not here (with npm): no panels in JupyterLab, and live plots are pictures, until it is; see https://nodejs.org"
 	else
 	  echo "set-up: the JupyterLab extension"
-	  (cd extension && npm ci --loglevel=error </dev/null >/dev/null && npm run --silent build >/dev/null) \
+	  (cd extension && npm ci --loglevel=error </dev/null >/dev/null && npm run --silent build >/dev/null 2>&1) \
 	    || echo "set-up: it could not be built: no panels, and live plots are pictures. To see why: cd extension && npm ci && npm run build"
 	  [ ! -e $@ ] || touch $@
 	fi
