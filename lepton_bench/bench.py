@@ -30,7 +30,7 @@ from .processes import ProcessId, wait_gone
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
 from .resources.queue import Request, check_possible
-from .run import Run, ask, connect, explain, release
+from .run import Run, ask, connect, last_words, release
 from .runs.store import runs_directory
 from .settings import settings
 from .tables import Table
@@ -155,7 +155,7 @@ class Launcher:
         allocation.context, run = digest, Run(Path(answer["directory"]), allocation.name)
         if answer["ahead"]: print(f"run {run.id} waits behind {', '.join(answer['ahead'])}")
         if self.chosen.output and (in_notebook() or sys.stdout.isatty()):
-            run.watch = watch_in_background(Watch(run.directory, self.allocation.count, lambda: _last_words(run), new_output()))
+            run.watch = watch_in_background(Watch(run.directory, self.allocation.count, lambda: last_words(run), new_output(run=run.id)))
         return run
 
 # %% ../nbs/50_bench.ipynb #c016
@@ -173,15 +173,6 @@ def _script_args(args: tuple, kwargs: dict) -> list[str]:
     "The arguments of a script: `args=[...]` and nothing else."
     if args or kwargs.keys() - {"args"}: raise LaunchError('a script takes its arguments as a list of strings: alloc.launch("train.py", args=["--lr", "0.1"])')
     return [str(a) for a in kwargs.get("args", [])]
-
-def _last_words(run: Run) -> str | None:
-    "What the launching cell ends with; None while the run goes on."
-    if run.status in ("waiting", "running"): return None
-    try: r = run.record
-    except BenchError as e: return str(e)
-    took = f" in {r.ended - r.started:.1f} s" if r.started and r.ended else ""
-    if r.status == "done": return f"run {r.id} ({r.name}) is done{took}"
-    return explain(r).splitlines()[0] if r.error and r.error["traceback"] else explain(r)  # the rank has printed its traceback above
 
 # %% ../nbs/50_bench.ipynb #c019
 _ADJECTIVES = """amber brave brisk calm clever eager fresh gentle happy jolly keen kind lively lucky merry mild neat nimble proud quick quiet

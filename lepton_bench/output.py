@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from .displays import LastingDisplay
 from .errors import BenchError
 from .progress_line import Glance, ProgressLine, summary
 from .runs.store import log_path, read_run
@@ -213,17 +214,17 @@ _LONGEST = 5000  # characters of a line
 class CellOutput:
     "One updating display in the cell that launched."
     live = True
-    def __init__(self, where: str = "run.logs()"  # has everything
+    def __init__(self, where: str = "run.logs()",  # has everything
+                 run: str = "",  # id of the run
                  ):
-        self.where = where
+        self.where, self.run = where, run
         self.lines, self.partial, self.hidden = deque[str](), list[str](), 0
         self.glance, self.end = Glance(""), Ending()
-        self.handle: Any = None
+        self.handle: LastingDisplay | None = None
 
     def open(self) -> None:
         "Take a place in the cell that runs now."
-        from IPython.display import display
-        if self.handle is None: self.handle = display(self.bundle(), raw=True, display_id=True)
+        if self.handle is None: self.handle = LastingDisplay(self.bundle(), self.run).show()
 
     def bundle(self) -> dict[str, str]:
         "As text and as HTML."
@@ -237,12 +238,13 @@ class CellOutput:
     def show(self, lines: Sequence[str], partial: Sequence[str] = (), end: Ending | str = "", glance: Glance = Glance("")) -> None:
         "Add lines; replace what stands below them."
         ending = end if isinstance(end, Ending) else Ending(end)
-        if not lines and ([x[-_LONGEST:] for x in partial], glance, ending) == (self.partial, self.glance, self.end): return
+        below = [x[-_LONGEST:] for x in partial]
+        if not lines and (below, glance, ending) == (self.partial, self.glance, self.end): return
         self.lines.extend(x if len(x) <= _LONGEST else f"{x[:_LONGEST]}... ({len(x) - _LONGEST:,} more characters: {self.where})" for x in lines)
         while len(self.lines) > _SHOWN: self.lines.popleft(); self.hidden += 1
-        self.partial, self.glance, self.end = [x[-_LONGEST:] for x in partial], glance, ending
+        self.partial, self.glance, self.end = below, glance, ending
         if self.handle is None: self.open()
-        else: self.handle.update(self.bundle(), raw=True)
+        else: self.handle.update(self.bundle())
 
 # %% ../nbs/45_output.ipynb #c029
 class TerminalOutput:
@@ -271,8 +273,9 @@ def in_notebook() -> bool:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return getattr(shell, "kernel", None) is not None
 
-def new_output(where: str = "run.logs()"  # has everything
-               ) -> Any: return CellOutput(where) if in_notebook() else TerminalOutput()
+def new_output(where: str = "run.logs()",  # has everything
+               run: str = "",  # id of the run
+               ) -> Any: return CellOutput(where, run) if in_notebook() else TerminalOutput()
 
 # %% ../nbs/45_output.ipynb #c032
 class Watch:

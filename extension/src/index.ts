@@ -1,7 +1,8 @@
 import { commandsPlugin } from './commands';
 import { dashboardPlugin } from './dashboard/plugin';
+import { displaysPlugin } from './displays/plugin';
 import { notebookPlugin } from './notebook/plugin';
 import { modelPlugin } from './plugin';
 import { sidebarPlugin } from './sidebar/plugin';
 
-export default [modelPlugin, commandsPlugin, sidebarPlugin, dashboardPlugin, notebookPlugin];
+export default [modelPlugin, commandsPlugin, sidebarPlugin, dashboardPlugin, notebookPlugin, displaysPlugin];

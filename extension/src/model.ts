@@ -93,6 +93,7 @@ export class BenchModel implements IBench {
 
   status = (): Promise<ServerStatus> => this.network.request('api/status');
   source = (run: string): ReturnType<IBench['source']> => this.network.request(`api/runs/${run}/source`);
+  output = (run: string): Promise<Record<string, string>> => this.network.request(`api/runs/${run}/output`);
   searchLog = (run: string, rank: number, text: string): ReturnType<IBench['searchLog']> => this.network.request(`api/runs/${run}/logs/${rank}?search=${encodeURIComponent(text)}`);
   logPart = (run: string, rank: number, begin: number, end: number): ReturnType<IBench['logPart']> => this.network.request(`api/runs/${run}/logs/${rank}/part?begin=${begin}&end=${end}`);
 

@@ -165,6 +165,7 @@ export interface IBench {
   source(run: string): Promise<{ files: { name: string; text: string }[]; arguments: string; versions: Record<string, string>; git_commit: string | null }>;
   searchLog(run: string, rank: number, text: string): Promise<{ matches: { line: number; begin: number; text: string }[]; more: boolean }>;
   logPart(run: string, rank: number, begin: number, end: number): Promise<{ begin: number; end: number; size: number; text: string }>;
+  output(run: string): Promise<Record<string, string>>; // what the launching cell of an ended run shows, by mime type
   metricsUrl(run: string, names?: string[]): string;
   allocate(options: AllocateOptions): Promise<string>; // id of the request
   cancel(request: string): Promise<void>;

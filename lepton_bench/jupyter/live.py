@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import lepton_bench
+from ..displays import LastingDisplay
 from ..errors import BenchError
 from ..runs.following import RunSeries, first_time, light_table, reduced_panel, restarts_of
 
@@ -140,7 +141,7 @@ class LivePlot:
         self.series, self.lock, self.over = RunSeries(run.directory, options.get("x") == "time"), threading.RLock(), False
         self.key, self.letters, self.png = uuid.uuid4().hex, "", b""
         self.answered = threading.Event()  # the browser has its first curves
-        self.handle: Any = None
+        self.handle: LastingDisplay | None = None
         self.widget: Any = None
         self._check()
 
@@ -204,10 +205,9 @@ def _draw(plot: LivePlot,
 
 def _open(plot: LivePlot) -> None:
     "Show the picture, and what makes it live."
-    from IPython.display import display
     with plot.lock:
-        if plot.handle is not None: return plot.handle.display(_draw(plot), raw=True)
-        plot.handle = display(_draw(plot, quick := _large(plot)), raw=True, display_id=True)
+        if plot.handle is not None: plot.handle.show(); return
+        plot.handle = LastingDisplay(_draw(plot, quick := _large(plot))).show()
         if renderer_path().exists():
             code, version = _renderer()
             options = {k: plot.options[k] for k in ("x", "smooth", "log", "ranks", "title") if k in plot.options}
@@ -252,7 +252,7 @@ def _ended(plot: LivePlot) -> bool:
 
 def _update(plot: LivePlot) -> None:
     with plot.lock:
-        if not plot.over: plot.handle.update(_draw(plot), raw=True)
+        if not plot.over and plot.handle: plot.handle.update(_draw(plot))
 
 def finish(plot: LivePlot) -> None:
     "The last picture, and the end of the widget."
