@@ -126,8 +126,11 @@ def test_it_grows_beside_a_busy_cell_survives_a_reload_and_leaves_a_picture(serv
     pictures = notebook.cell("run.plot(").locator(".jp-OutputArea-output img")
     assert pictures.count() == 1 and pictures.first.is_visible()
     notebook.show("run.plot(", screenshots/"live-ended.png")
+    until(lambda: "is done in" in notebook.output("alloc.launch("), "the launching cell goes on after the reload", 20, lambda: notebook.output("alloc.launch("))
+    last = pictures.first.get_attribute("src")
     document = saved(page, folder/"live.ipynb")
     assert mimes(document, "run.plot(") == [{"image/png", "text/plain"}]
+    assert picture(document, "run.plot(") == last.partition(",")[2], "the last picture is what is saved"
     widgets = document["metadata"].get("widgets", {})
     assert (folder/"live.ipynb").stat().st_size < 50_000 and not widgets and "widget-view" not in json.dumps(document["cells"])
 
@@ -135,6 +138,32 @@ def test_it_grows_beside_a_busy_cell_survives_a_reload_and_leaves_a_picture(serv
     shown = again.cell("run.plot(").locator(".jp-OutputArea-output img")
     shown.first.wait_for(timeout=20_000)
     assert shown.count() == 1 and "Error displaying widget" not in again.panel.inner_text()
+
+
+def picture(notebook: dict, text: str) -> str:
+    "The picture below a cell, as base64."
+    cell = next(c for c in notebook["cells"] if text in "".join(c["source"]))
+    return "".join("".join(o["data"]["image/png"]).strip() for o in cell["outputs"])
+
+
+def test_a_run_that_ends_while_nobody_looks_is_up_to_date_when_the_notebook_is_opened_again(server, page, folder, screenshots):
+    notebook = start(page, server, folder, "away")
+    (folder/"go-away").touch()
+    until(lambda: notebook.finished("# busy"), "the busy cell has ended", 20)
+    grows(page)
+    before = picture(saved(page, folder/"away.ipynb"), "run.plot(")
+    run = re.search(r"\d{8}-\d{6}-[0-9a-f]{4}", notebook.output("run.plot(") + page.locator(".lb-title").first.inner_text())[0]
+    page.goto("about:blank")
+    (folder/"stop-away").touch()
+    until(lambda: json.loads((lb_home()/"runs"/run/"run.json").read_text())["status"] == "done", "the run has ended", 30)
+    again = Notebook(page, server, "away.ipynb")
+    until(lambda: "is done in" in again.output("alloc.launch("), "the launching cell says how it ended", 30, lambda: again.output("alloc.launch("))
+    document = saved(page, folder/"away.ipynb")
+    assert picture(document, "run.plot(") not in ("", before) and page.locator(".lb-plot").count() == 0
+    again.show("run.plot(", screenshots/"live-away.png")
+
+
+def lb_home() -> Path: return Path(os.environ["LEPTON_BENCH_HOME"])
 
 
 def test_the_stop_button_ends_the_waiting_and_stop_ends_the_run(server, page, folder, screenshots):
