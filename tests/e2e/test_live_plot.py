@@ -205,6 +205,33 @@ def test_its_controls_by_mouse_and_keyboard(server, page, folder, screenshots):
     until(lambda: notebook.finished("alloc.release()"), "the run has ended", 60, notebook.errors)
 
 
+RESTARTED = """def train(stop):
+    import math, time
+    from pathlib import Path
+    state = lb.load_checkpoint() or {"step": 0}
+    for i in range(state["step"], 200):
+        lb.log(step=i, loss=math.exp(-i / 60))
+        if i % 50 == 49: lb.save_checkpoint({"step": i + 1}, i + 1)
+        if i == 120 and not state["step"]: raise ValueError("the first attempt ends here")
+        time.sleep(.005)
+    while not Path(stop).exists(): time.sleep(.05)
+run = alloc.options(max_restarts=1).launch(train, "stop-again")"""
+
+
+def test_a_restart_is_marked_live_and_in_the_picture(server, page, folder, screenshots):
+    write_notebook(folder/"again.ipynb", [TAKE, RESTARTED, "run.plot()", "run.wait(60)\nalloc.release()"])
+    notebook = Notebook(page, server, "again.ipynb")
+    notebook.run_all()
+    until(lambda: "restarted 1×" in page.locator(".lb-panel figcaption").first.inner_text(), "the restart is marked", 60,
+          lambda: page.locator(".lb-plot").all_inner_texts())
+    until(lambda: "199" in page.locator(".lb-panel [role=img]").first.get_attribute("aria-label"), "the second attempt has come to its last step", 60,
+          lambda: page.locator(".lb-panel [role=img]").first.get_attribute("aria-label"))
+    notebook.show("run.plot(", screenshots/"live-restarted.png")
+    (folder/"stop-again").touch()
+    until(lambda: notebook.finished("alloc.release()"), "the run has ended", 60, notebook.errors)
+    notebook.show("run.plot(", screenshots/"restarted-ended.png")
+
+
 def test_no_metrics_yet_and_a_deleted_run(server, page, folder, screenshots):
     "A plot of a metric that never comes says so; when the folder is removed the last curve stays, then the picture."
     launch, busy = LAUNCH.replace("{0}", "gone"), BUSY.replace("{0}", "gone")
