@@ -112,6 +112,7 @@ def show_values(groups: list[tuple[list[int], dict[str, str]]]) -> None:
 # %% ../../nbs/jupyter/61_magics.ipynb #c011
 def check_answers(answers: Sequence[dict]) -> None:
     "Raise what the ranks report."
+    __tracebackhide__ = True
     wrong = [a for a in answers if a["status"] != "done"]
     if not wrong: return
     if wrong[0]["status"] == "refused": raise AllocationError(wrong[0]["error"]["message"])
@@ -140,6 +141,7 @@ def conversation() -> Conversation:
 
 def check_source(source: str, name: str) -> None:
     "A SyntaxError is raised here, before any rank is asked."
+    __tracebackhide__ = True
     try: compile(source, name, "exec")
     except SyntaxError as e:
         line = (e.text or "").strip()
@@ -153,6 +155,7 @@ def run_ranks(line: str,  # which ranks
               label: str = "Cell",  # what the notebook calls it
               ) -> None:
     "Run a cell on ranks, and show what it prints and gives."
+    __tracebackhide__ = True  # IPython then shows the person's line and the message
     talk = conversation()
     ranks, source = parse_ranks(line, talk.allocation.count), f"\n{source}"  # the magic's own line is the first
     check_source(source, label)
@@ -171,6 +174,7 @@ def _names(line: str, count: int) -> tuple[list[int], list[str]]:
 
 def pull_from_ranks(line: str, space: dict) -> None:
     "Fetch variables: a list in rank order, or the bare value from a single rank that was named."
+    __tracebackhide__ = True
     talk = conversation()
     ranks, names = _names(line, talk.allocation.count)
     answers = talk.ask("pull", ranks, names=names)
@@ -181,6 +185,7 @@ def pull_from_ranks(line: str, space: dict) -> None:
 
 def push_to_ranks(line: str, space: dict) -> None:
     "Set variables on ranks, as copies of the notebook's."
+    __tracebackhide__ = True
     talk = conversation()
     ranks, names = _names(line, talk.allocation.count)
     if missing := [n for n in names if n not in space]: raise LaunchError(f"the notebook has no variable {', '.join(missing)}")
@@ -199,10 +204,18 @@ def _running_cell() -> str:
 
 def register(shell: Any) -> None:
     "Teach an IPython shell the three magics."
-    def ranks(line: str, cell: str) -> None: run_ranks(line, cell, _running_cell())
-    def ranks_pull(line: str) -> None: pull_from_ranks(line, shell.user_ns)
-    def ranks_push(line: str) -> None: push_to_ranks(line, shell.user_ns)
+    def ranks(line: str, cell: str) -> None:
+        __tracebackhide__ = True
+        run_ranks(line, cell, _running_cell())
+    def ranks_pull(line: str) -> None:
+        __tracebackhide__ = True
+        pull_from_ranks(line, shell.user_ns)
+    def ranks_push(line: str) -> None:
+        __tracebackhide__ = True
+        push_to_ranks(line, shell.user_ns)
     for f, text in ((ranks, run_ranks.__doc__), (ranks_pull, pull_from_ranks.__doc__), (ranks_push, push_to_ranks.__doc__)): f.__doc__ = text
+    def alone(line: str) -> None: raise LaunchError("%%ranks stands in the first line of a cell, and what the ranks are to run in the lines below it")
     shell.register_magic_function(ranks, "cell")
+    shell.register_magic_function(alone, "line", "ranks")
     shell.register_magic_function(ranks_pull, "line")
     shell.register_magic_function(ranks_push, "line")

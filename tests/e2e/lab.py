@@ -64,7 +64,7 @@ def copy_quickstart(folder: Path, **parameters: Any) -> Path:
 
 
 @contextmanager
-def lab_server(folder: Path, env: dict[str, str], token: str = "looking") -> Iterator[str]:
+def lab_server(folder: Path, env: dict[str, str], token: str = "looking", python: str | Path = sys.executable) -> Iterator[str]:
     "JupyterLab on a free port, its root being `folder`: the address. It ends with the block."
     place = folder/".lab"
     for name, values in SETTINGS.items():
@@ -73,7 +73,7 @@ def lab_server(folder: Path, env: dict[str, str], token: str = "looking") -> Ite
         file.write_text(json.dumps(values))
     env = {**env, "JUPYTERLAB_SETTINGS_DIR": str(place/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(place/"workspaces"),
            "JUPYTER_RUNTIME_DIR": str(place/"runtime")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}",
+    command = [str(python), "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}",
                f"--IdentityProvider.token={token}", "--ServerApp.ip=127.0.0.1"]
     with (place/"server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
