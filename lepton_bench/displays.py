@@ -8,7 +8,6 @@ __all__ = ['LastingDisplay', 'show_again']
 # %% ../nbs/43_displays.ipynb #c002
 import uuid
 from collections import OrderedDict
-from typing import Any
 
 # %% ../nbs/43_displays.ipynb #c005
 _KEPT = 50  # displays that can be shown again

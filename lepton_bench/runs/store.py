@@ -219,7 +219,8 @@ def _records() -> Iterator[RunRecord]:
 def list_runs(limit: int | None = None  # at most so many; None: all
               ) -> list[RunRecord]:  # newest first
     "What is known of all runs."
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0): raise BenchError(f"{limit!r} is no number of runs: pass a whole number from 0 on, or None for all")
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise BenchError(f"{limit!r} is no number of runs: pass a whole number from 0 on, or None for all")
     return list(itertools.islice(_records(), limit))
 
 # %% ../../nbs/runs/20_store.ipynb #c034
