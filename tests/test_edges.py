@@ -80,7 +80,7 @@ def install():
 import sys, threading
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "lepton_bench.workers.supervisor":
+        if name == "lepton_bench.workers.program":
             sys.meta_path.remove(self); install()
         return None
 sys.meta_path.insert(0, Finder())

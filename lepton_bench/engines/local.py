@@ -39,7 +39,7 @@ class LocalEngine:
         return Handle(self.name, spec.name, {"process": process.to_dict()}, Stream(ours))
 
     def _start(self, spec: Spec, fd: int) -> ProcessId:
-        target = "lepton_bench.workers.supervisor:supervisor_body"
+        target = "lepton_bench.workers.program:supervisor_body"
         if settings().forkserver:
             try: return fork(target, {"spec": asdict(spec)}, [fd])
             except BenchError as e: warnings.warn(f"{e}\nGoing on without a forkserver: slower, same results.", stacklevel=2)

@@ -157,7 +157,7 @@ def serve(listener: socket.socket,  # bound and listening
     return None
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c022
-_PRELOAD = ("numpy", "torch", "torch.distributed", "pyarrow", "cloudpickle", "lepton_bench.workers.supervisor")
+_PRELOAD = ("numpy", "torch", "torch.distributed", "pyarrow", "cloudpickle", "lepton_bench.workers.program")
 
 def preload() -> None:
     "Import what children need, and nothing that starts a thread of ours."

@@ -63,26 +63,41 @@ def copy_quickstart(folder: Path, **parameters: Any) -> Path:
     return path
 
 
+class LabServer:
+    "JupyterLab, its root being `folder`; it can be stopped and started again."
+
+    def __init__(self, folder: Path, env: dict[str, str], token: str = "looking", python: str | Path = sys.executable) -> None:
+        self.folder, self.token, self.python, self.place = folder, token, python, folder/".lab"
+        for name, values in SETTINGS.items():
+            file = self.place/"settings"/f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values))
+        self.env = {**env, "JUPYTERLAB_SETTINGS_DIR": str(self.place/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(self.place/"workspaces"),
+                    "JUPYTER_RUNTIME_DIR": str(self.place/"runtime")}
+
+    def start(self, port: int = 0  # 0: a free one
+              ) -> str:
+        "Its address, once it answers."
+        command = [str(self.python), "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}", f"--ServerApp.root_dir={self.folder}",
+                   f"--IdentityProvider.token={self.token}", "--ServerApp.ip=127.0.0.1"]
+        with (self.place/"server.log").open("a") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        found = until(lambda: _answers(self.place/"runtime", self.process), "JupyterLab answers", 60, (self.place/"server.log").read_text)
+        return f"{found}lab?token={self.token}"
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try: self.process.wait(20)
+        except subprocess.TimeoutExpired: self.process.kill()
+        self.process.wait()
+
+
 @contextmanager
-def lab_server(folder: Path, env: dict[str, str], token: str = "looking", python: str | Path = sys.executable) -> Iterator[str]:
-    "JupyterLab on a free port, its root being `folder`: the address. It ends with the block."
-    place = folder/".lab"
-    for name, values in SETTINGS.items():
-        file = place/"settings"/f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(values))
-    env = {**env, "JUPYTERLAB_SETTINGS_DIR": str(place/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(place/"workspaces"),
-           "JUPYTER_RUNTIME_DIR": str(place/"runtime")}
-    command = [str(python), "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}",
-               f"--IdentityProvider.token={token}", "--ServerApp.ip=127.0.0.1"]
-    with (place/"server.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try: yield f"{until(lambda: _answers(place/'runtime', server), 'JupyterLab answers', 60, (place/'server.log').read_text)}lab?token={token}"
-    finally:
-        server.send_signal(signal.SIGTERM)
-        try: server.wait(20)
-        except subprocess.TimeoutExpired: server.kill()
-        server.wait()
+def lab_server(folder: Path, env: dict[str, str], **options: Any) -> Iterator[str]:
+    "JupyterLab on a free port: the address. It ends with the block."
+    server = LabServer(folder, env, **options)
+    try: yield server.start()
+    finally: server.stop()
 
 
 def _answers(runtime: Path, server: subprocess.Popen) -> str | None:
