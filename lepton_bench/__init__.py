@@ -31,6 +31,11 @@ def load_ipython_extension(shell: Any) -> None:
     import_module("lepton_bench.jupyter.magics").register(shell)
 
 
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    "What a Jupyter server asks for when it loads us."
+    return [{"module": "lepton_bench.jupyter.server", "app": import_module("lepton_bench.jupyter.server").BenchApp}]
+
+
 def _enter_notebook() -> None:
     "In IPython the magics are known by name, and what the first verb needs is imported while the person goes on."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
