@@ -3,6 +3,7 @@ import faulthandler
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -102,6 +103,15 @@ class Kernel:
         "The value of an expression in the kernel; it has to be fit for JSON."
         import json
         return json.loads(self.run(f"import json as _j; print('@@' + _j.dumps({expression}) + '@@')", timeout).split("@@")[-2])
+
+    def round_trip(self) -> float:
+        "Seconds that a cell takes which does nothing, the median of eleven."
+        times = []
+        for _ in range(11):
+            start = time.monotonic()
+            self.run("1")
+            times.append(time.monotonic() - start)
+        return sorted(times)[5]
 
     def interrupt(self) -> None: self.manager.interrupt_kernel()
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -63,13 +62,8 @@ def test_output_and_failure_show_in_the_launching_cell(kernel):
 def test_the_kernel_stays_free(kernel):
     kernel.run("def busy():\n    while True: lb.log(loss=float((torch.ones(300, 300) @ torch.ones(300, 300)).sum()))\nrun = alloc.launch(busy)")
     until(lambda: kernel.value("run.metrics().num_rows") > 10, 30)
-    times = []
-    for _ in range(11):
-        start = time.monotonic()
-        kernel.run("1")
-        times.append(time.monotonic() - start)
+    assert kernel.round_trip() < .05
     kernel.run("run.stop()")
-    assert sorted(times)[5] < .05, times
 
 
 def test_interrupts_in_a_kernel(kernel):

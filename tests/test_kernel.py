@@ -167,13 +167,8 @@ run = alloc.launch(bars)""")
 def test_a_run_that_prints_without_end_leaves_the_kernel_free(kernel):
     kernel.run("def flood():\n    while True: print('x' * 60, time.time())\nrun = alloc.launch(flood)")
     until(lambda: kernel.value("run.status") == "running")
-    times = []
-    for _ in range(11):
-        start = time.monotonic()
-        kernel.run("1")
-        times.append(time.monotonic() - start)
+    assert kernel.round_trip() < .05
     kernel.run("run.stop()")
-    assert sorted(times)[5] < .05, times
 
 
 # --- repeating and interrupting -------------------------------------------------------------------

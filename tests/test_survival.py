@@ -124,12 +124,17 @@ def test_a_stuck_supervisor_can_be_ended():
 
 # --- askers and owners that die -------------------------------------------------------------------
 
-def test_an_asker_that_dies_in_the_queue_leaves_no_ticket(python):
+def asker_behind_a_run(python, name: str) -> tuple:  # the allocation that has everything, the process that waits
     alloc = lb.allocate(2, name="holder")
     run = alloc.launch(time.sleep, 1000)
     until(lambda: run.status == "running")
-    asker = python("lb.allocate(2, name='impatient')")
-    until(lambda: (named("impatient") or {}).get("state") == "waiting", 20, "an asker that waits")
+    asker = python(f"try: lb.allocate(2, name={name!r})\nexcept lb.BenchError as e: print(type(e).__name__, e)")
+    until(lambda: (named(name) or {}).get("state") == "waiting", 20, "an asker that waits")
+    return alloc, asker
+
+
+def test_an_asker_that_dies_in_the_queue_leaves_no_ticket(python):
+    alloc, asker = asker_behind_a_run(python, "impatient")
     supervisor = ProcessId.from_dict(named("impatient")["supervisor"])
     kill(asker)
     until(lambda: not supervisor.alive() and named("impatient") is None, 2, "the end of its supervisor")
@@ -138,11 +143,7 @@ def test_an_asker_that_dies_in_the_queue_leaves_no_ticket(python):
 
 
 def test_a_supervisor_that_is_killed_in_the_queue_is_an_error_at_once(python):
-    alloc = lb.allocate(2, name="holder")
-    run = alloc.launch(time.sleep, 1000)
-    until(lambda: run.status == "running")
-    asker = python("try: lb.allocate(2, name='doomed')\nexcept lb.BenchError as e: print(type(e).__name__, e)")
-    until(lambda: (named("doomed") or {}).get("state") == "waiting", 20, "an asker that waits")
+    alloc, asker = asker_behind_a_run(python, "doomed")
     family = whole_family(named("doomed")["supervisor"]["pid"])
     signal_process(family[0], signal.SIGKILL)
     out, _ = asker.communicate(timeout=5)
