@@ -6,18 +6,17 @@
 __all__ = ['references', 'cell_sources', 'cell_labels', 'pack', 'classify', 'describe_arguments']
 
 # %% ../nbs/44_packing.ipynb #c002
-import io
 import linecache
 import os
 import sys
 import types
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 from .errors import LaunchError
+from .pickling import CACHED, dumps
 
 # %% ../nbs/44_packing.ipynb #c004
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -39,11 +38,9 @@ def references(function: Callable) -> dict[str, Any]:
     return found | {n: function.__globals__[n] for n in mentioned if n in function.__globals__}  # type: ignore[attr-defined]
 
 # %% ../nbs/44_packing.ipynb #c008
-_CACHED = type(lru_cache(lambda: None))  # what functools.cache makes of a function
-
 def _functions(value: Any) -> list[Callable]:
     "The functions in a value: itself, or a class's methods."
-    if type(value) is _CACHED: return _functions(value.__wrapped__)
+    if type(value) is CACHED: return _functions(value.__wrapped__)
     if isinstance(value, types.FunctionType): return [value]
     if isinstance(value, (staticmethod, classmethod)): return _functions(value.__func__)
     if isinstance(value, property): return [f for f in (value.fget, value.fset) if f]
@@ -81,7 +78,7 @@ def cell_labels(sources: dict[str, str]) -> dict[str, str]:  # file name -> "Cel
 # %% ../nbs/44_packing.ipynb #c015
 def _size(value: Any) -> int | Exception:
     "Bytes that a value takes when pickled, or why it cannot be."
-    try: return len(_dumps(value))
+    try: return len(dumps(value))
     except Exception as e: return e
 
 # %% ../nbs/44_packing.ipynb #c016
@@ -92,31 +89,13 @@ def _culprits(function: Callable, args: tuple, kwargs: dict) -> str:
     found = [f"{name}, a {type(v).__name__} ({e})" for name, v in parts.items() if isinstance(e := _size(v), Exception)]
     return "; ".join(found) or "the function itself"
 
-# %% ../nbs/44_packing.ipynb #c018
-def _cached_again(function: Callable, parameters: dict) -> Any: return lru_cache(**parameters)(function)
-
-@lru_cache
-def _pickler() -> type:
-    import cloudpickle
-    class Pickler(cloudpickle.Pickler):
-        def reducer_override(self, obj: Any) -> Any:
-            if type(obj) is _CACHED and obj.__module__ == "__main__": return _cached_again, (obj.__wrapped__, obj.cache_parameters())
-            return super().reducer_override(obj)
-    return Pickler
-
-def _dumps(value: Any) -> bytes:
-    "The value by cloudpickle, cached functions of the notebook included."
-    file = io.BytesIO()
-    _pickler()(file).dump(value)
-    return file.getvalue()
-
-# %% ../nbs/44_packing.ipynb #c020
+# %% ../nbs/44_packing.ipynb #c017
 _LARGE = 10_000_000  # bytes
 
 def pack(function: Callable, args: tuple = (), kwargs: dict | None = None) -> tuple[bytes, list[str]]:  # the pickle, and warnings
     "A call as bytes. LaunchError names what cannot travel; a warning names what is large."
     kwargs = kwargs or {}
-    try: data = _dumps((function, args, kwargs))
+    try: data = dumps((function, args, kwargs))
     except Exception as e:
         raise LaunchError(f"{getattr(function, '__name__', function)!r} cannot be sent to the ranks: {_culprits(function, args, kwargs)} cannot be pickled. "
                           f"Create it inside the function, or pass what it is made from. ({type(e).__name__}: {e})") from None
@@ -125,7 +104,7 @@ def pack(function: Callable, args: tuple = (), kwargs: dict | None = None) -> tu
     return data, [f"{len(data)/1e6:.0f} MB travel with this launch, once for all ranks: {', '.join(large) or 'its arguments'}. "
                   "Loading them inside the function from a file is faster."]
 
-# %% ../nbs/44_packing.ipynb #c023
+# %% ../nbs/44_packing.ipynb #c020
 def classify(target: Any,  # function, path of a script, name of a module, module
              ) -> tuple[str, Any]:  # "function" | "script" | "module", and the target itself
     "What kind of thing is to be launched."
@@ -140,7 +119,7 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
         raise LaunchError(f"there is neither a script nor a module {text!r}, seen from {os.getcwd()}")
     return "module", text
 
-# %% ../nbs/44_packing.ipynb #c026
+# %% ../nbs/44_packing.ipynb #c023
 def describe_arguments(args: tuple, kwargs: dict) -> tuple[str, dict]:  # a line, JSON-able parameters
     "Arguments for the record."
     def short(v: Any) -> str:

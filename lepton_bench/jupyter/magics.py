@@ -20,9 +20,10 @@ from ..bench import Allocation, caller_context, current_allocation
 from ..errors import AllocationError, LaunchError, RunError, RunStopped
 from ..output import Follower, new_output, rank_label
 from ..packing import cell_labels
+from ..pickling import dumps
 from ..run import ask
 from ..settings import settings
-from ..workers.cells import dumps_on_cpu, parse_ranks
+from ..workers.cells import parse_ranks
 
 # %% ../../nbs/jupyter/61_magics.ipynb #c004
 class Conversation:
@@ -189,7 +190,7 @@ def push_to_ranks(line: str, space: dict) -> None:
     talk = conversation()
     ranks, names = _names(line, talk.allocation.count)
     if missing := [n for n in names if n not in space]: raise LaunchError(f"the notebook has no variable {', '.join(missing)}")
-    try: payload = dumps_on_cpu({n: space[n] for n in names})
+    try: payload = dumps({n: space[n] for n in names}, on_cpu=True)
     except Exception as e: raise LaunchError(f"{', '.join(names)} cannot be sent to the ranks: {type(e).__name__}: {e}") from None
     check_answers([a for a, _ in talk.ask("push", ranks, payload)])
 
