@@ -3,11 +3,13 @@
 calling thread   perf_counter around each call, median; the clock's own cost is in it for everybody
 sustained        points per second from the first call to everything fsynced: two writers, one drainer
 read and draw    1,000,000 points from the disk to a PNG of one panel; 20 series of as many, in 20 panels
+open             20 series of 1,000,000 points, in a fresh process: from the folder to what every panel shows at 600 pixels, beside `read_metrics`
 """
 import os
 import shutil
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -144,16 +146,54 @@ def million(folder: Path) -> None:
     base.close()
 
 
-def twenty_millions(folder: Path, names: int = 20, n: int = 1_000_000) -> None:
-    "As a training loop logs them: the metrics take turns."
-    writer, end, words = MetricsWriter(metrics_path(folder, 0)), 0, [f"m{i}" for i in range(names)]
-    walk = np.cumsum(np.random.default_rng(0).normal(size=n + names))
-    for i in range(0, n, 250):
-        records = np.zeros(250 * names, record_type())
-        records["step"], records["name"] = np.repeat(np.arange(i, i + 250), names), np.tile(np.arange(names), 250)
-        records["time"], records["value"] = 1.7e9 + records["step"] * .01, walk[records["step"] + records["name"]]
-        writer.write(0, records, words, end := end + len(records))
+def twenty_millions(folder: Path, steps: int = 250, names: int = 20, n: int = 1_000_000) -> float:  # points per second, of the writer alone
+    "As a training loop logs them: the metrics take turns; so many steps came between two looks at the ring."
+    writer, words, random = MetricsWriter(metrics_path(folder, 0)), [f"m{i}" for i in range(names)], np.random.default_rng(0)
+    values, when = np.cumsum(random.normal(size=(n, names)), axis=0), 1.7e9 + np.cumsum(random.exponential(.001, n))
+    seconds = 0.
+    for i in range(0, n, steps):
+        records = np.zeros(steps * names, record_type())
+        records["step"], records["name"] = np.repeat(np.arange(i, i + steps), names), np.tile(np.arange(names), steps)
+        records["time"], records["value"] = np.repeat(when[i:i + steps], names), values[i:i + steps].ravel()
+        start = clock()
+        writer.write(0, records, words, (i + steps) * names)
+        seconds += clock() - start
     writer.close()
+    return n * names / seconds
+
+
+OPEN = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy, pyarrow, tsdownsample  # not what is measured
+from lepton_bench.runs.following import RunSeries, reduced_panel
+from lepton_bench.runs.metrics import read_metrics
+
+def panels(**options):
+    start = time.perf_counter()
+    while True:
+        with ThreadPoolExecutor(4) as workers: found = list(workers.map(lambda name: reduced_panel(series, name, **options), series.names()))
+        if not series.more: break
+        series.poll()
+    if sum(parts[0]["points"] for parts, _ in found) != int(sys.argv[2]): raise SystemExit("points are missing")
+    return time.perf_counter() - start
+
+start = time.perf_counter()
+if sys.argv[1] == "table": rows = read_metrics(Path(sys.argv[3])).num_rows
+else:
+    series = RunSeries(Path(sys.argv[3]))
+    series.poll()
+    panels(**({"smooth": .9} if sys.argv[1] == "smoothed" else {}))
+print(time.perf_counter() - start)
+"""
+
+
+def fresh(how: str, folder: Path, points: int = 20_000_000) -> float:  # seconds
+    "To open a run in a process that has not read anything yet: its panels, its smoothed panels, or the whole table."
+    done = subprocess.run([sys.executable, "-c", OPEN, how, str(points), str(folder)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    if done.returncode: raise SystemExit(done.stderr)
+    return float(done.stdout)
 
 
 def ours_read_and_draw(folder: Path) -> tuple[float, float]:  # seconds: read, draw
@@ -195,8 +235,9 @@ def figures(rounds: int = 5) -> list[Figure]:
     million(fixed)
     drawers = {"ours": ours_read_and_draw, "sqlite + matplotlib": sqlite_read_and_draw}
     for draw in drawers.values(): draw(fixed)  # fonts and imports
-    large = Path(tempfile.mkdtemp(prefix="lb-bench-"))
-    twenty_millions(large)
+    large, slow = (Path(tempfile.mkdtemp(prefix="lb-bench-")) for _ in range(2))
+    found["writer"] = [twenty_millions(large)]
+    twenty_millions(slow, 25)
     try:
         with place() as where:
             for _ in range(rounds):
@@ -215,9 +256,12 @@ def figures(rounds: int = 5) -> list[Figure]:
                     read, drawn = draw(fixed)
                     found.setdefault(f"{name}: read", []).append(read)
                     found.setdefault(f"{name}: read and draw", []).append(read + drawn)
+                for how in ("panels", "smoothed", "table"):
+                    found.setdefault(f"open: {how}", []).append(fresh(how, large))
+                    found.setdefault(f"slow: {how}", []).append(fresh(how, slow))
                 for name, seconds in zip(("twenty: read", "twenty: draw"), ours_read_and_draw(large), strict=True): found.setdefault(name, []).append(seconds)
     finally:
-        for folder in (fixed, large): shutil.rmtree(folder)
+        for folder in (fixed, large, slow): shutil.rmtree(folder)
 
     def peers(*names: str) -> dict[str, list[float]]: return {n.partition(":")[0]: found[n] for n in names if n in found}
     return [Figure("lb.log of one float, calling thread", "us", found["float"], peers("JSON line", "TensorBoard"), limit=1.5),
@@ -228,6 +272,11 @@ def figures(rounds: int = 5) -> list[Figure]:
             Figure("sustained to the disk, 1 scalar a call, 2 writers", "points/s", found["sustained 1"], peers("sqlite, batches of 1000"), more=True),
             Figure("read 1,000,000 points", "s", found["ours: read"], peers("sqlite + matplotlib: read")),
             Figure("read 1,000,000 points and draw them to PNG", "s", found["ours: read and draw"], peers("sqlite + matplotlib: read and draw"), limit=.1),
+            Figure("open 20 series of 1,000,000 points: all panels", "s", found["open: panels"], {"read_metrics": found["open: table"]}, limit=1.),
+            Figure("open 20 series of 1,000,000 points: all panels, smoothed", "s", found["open: smoothed"], {"read_metrics": found["open: table"]}, limit=1.),
+            Figure("open the same, 500 points a batch: all panels", "s", found["slow: panels"], {"read_metrics": found["slow: table"]}, limit=1.),
+            Figure("open the same, 500 points a batch: all panels, smoothed", "s", found["slow: smoothed"], {"read_metrics": found["slow: table"]}, limit=1.),
+            Figure("write 20 series of 1,000,000 points, writer alone", "points/s", found["writer"], more=True),
             Figure("read 20 series of 1,000,000 points", "s", found["twenty: read"]),
             Figure("draw 20 series of 1,000,000 points to PNG", "s", found["twenty: draw"], limit=1.)]
 
