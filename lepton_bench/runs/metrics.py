@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BenchError, DamagedError
+from .overview import OverviewWriter
 from .ring import Ring, flush_metrics, log, record_type, set_ring
 from .store import metrics_path, system_path
+from .stream import Pieces, stream_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,26 +36,6 @@ def metrics_schema() -> "pa.Schema":
     import pyarrow as pa
     return pa.schema([("step", pa.int64()), ("time", pa.float64()), ("rank", pa.int32()),  # time: unix seconds
                       ("name", pa.dictionary(pa.int32(), pa.string())), ("value", pa.float64())])
-
-class _Pieces:
-    "A file for Arrow that only collects."
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        self.parts.append(bytes(data))
-        return len(data)
-
-    def take(self) -> bytes:
-        data = b"".join(self.parts)
-        self.parts.clear()
-        return data
-
-    def flush(self) -> None: pass
-
-    def close(self) -> None: self.closed = True
 
 # %% ../../nbs/runs/21_metrics.ipynb #c008
 def _batch(rank: int, records: "np.ndarray", index: Any, dictionary: Any) -> "pa.RecordBatch":
@@ -76,13 +58,13 @@ class MetricsWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try: self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except FileExistsError: raise BenchError(f"{path} exists already: an attempt's metrics are written once, never reopened.") from None
-        self._pieces, self._pending = _Pieces(), memoryview(b"")
-        options = pa.ipc.IpcWriteOptions(compression="lz4", emit_dictionary_deltas=True)
-        self._stream = pa.ipc.new_stream(pa.PythonFile(self._pieces, "w"), metrics_schema(), options=options)
+        self._pieces, self._pending, self._size = Pieces(), memoryview(b""), 0
+        self._stream = pa.ipc.new_stream(pa.PythonFile(self._pieces, "w"), metrics_schema(), options=stream_options())
         self._names: dict[str, int] = {}
         self._dictionary = pa.array([], pa.string())
         self._maps: dict[int, Any] = {}  # rank -> that rank's numbers of names, as ours
         self._points = 0  # that came from no ring
+        self._overview: OverviewWriter | None = OverviewWriter(self.path)
 
     def write(self, rank: int,
               records: "np.ndarray",  # of record_type()
@@ -92,12 +74,15 @@ class MetricsWriter:
         "Append one batch."
         index = self._numbers(rank, names)[records["name"]]
         self._stream.write_batch(_batch(rank, records, index, self._dictionary), custom_metadata={"rank": str(rank), "end": str(end)})
-        return self.retry()
+        done = self.retry()
+        if self._overview and self._overview.add(rank, index, records, end) and done and not self._overview.write(self._size, self._dictionary): self._leave()
+        return done
 
     def write_points(self, points: "Sequence[tuple[int, float, int, str, float]]"  # step, unix seconds, rank, name, value
                      ) -> bool:  # whether it is in the file, with all before
         "Append points that come from no ring, of any ranks, as one batch."
         import pyarrow as pa
+        self._leave()  # they are few
         step, time, rank, names, value = zip(*points)
         index = pa.array([self._names.setdefault(n, len(self._names)) for n in names], pa.int32())
         if len(self._dictionary) < len(self._names): self._dictionary = pa.array(list(self._names), pa.string())
@@ -120,17 +105,25 @@ class MetricsWriter:
         "Write what a full disk kept us from writing."
         if self._pieces.parts: self._pending = memoryview(bytes(self._pending) + self._pieces.take())
         try:
-            while self._pending: self._pending = self._pending[os.write(self._fd, self._pending):]
+            while self._pending:
+                written = os.write(self._fd, self._pending)
+                self._pending, self._size = self._pending[written:], self._size + written
             self.problem = None
         except OSError as e: self.problem = f"{self.path}: {e.strerror}"
         return self.problem is None
 
     def sync(self) -> None: os.fsync(self._fd)
 
+    def _leave(self) -> None:
+        "There will be no more of the overview."
+        if self._overview: self._overview.close()
+        self._overview = None
+
     def close(self) -> bool:  # whether everything is in the file
         "End the stream."
         if self._fd < 0: return self.problem is None
         self._stream.close()
+        self._leave()
         done = self.retry()
         os.close(self._fd)
         self._fd = -1
