@@ -233,13 +233,15 @@ def test_without_it_or_with_a_torn_one_nothing_is_missing(tmp_path):
 
 def test_a_damaged_one_raises_nothing(tmp_path):
     write(tmp_path).close()
+    right = read_overview(metrics_path(tmp_path, 0))
     path, whole, draw = overview_path(metrics_path(tmp_path, 0)), overview_path(metrics_path(tmp_path, 0)).read_bytes(), random.Random(0)
     for _ in range(150):
         data = bytearray(whole)
         for _ in range(draw.randint(1, 20)): data[draw.randrange(len(data))] = draw.randrange(256)
         path.write_bytes(bytes(data))
         found = read_overview(metrics_path(tmp_path, 0))
-        assert found is None or len(found) <= 80_000
+        for key, (blocks, _) in found.series.items() if found else ():
+            assert blocks.tobytes() == right.series[key][0][:len(blocks)].tobytes(), "what is taken is right"
     path.write_bytes(b"no Arrow at all" * 100)
     assert read_overview(metrics_path(tmp_path, 0)) is None
 
@@ -274,3 +276,27 @@ def test_the_picture_of_a_long_run(tmp_path):
     series = opened(tmp_path)
     table = light_table(series)
     assert 2000 < table.num_rows < 20_000 and max(table["value"].to_pylist()) == 1e4 and any(a.overview for a in series.attempts.values())
+
+
+@pytest.mark.parametrize("most", [3, 64])
+def test_steps_that_go_to_and_fro(tmp_path, monkeypatch, most):
+    "A bound cuts through every block: then all points are read, at once where they are few."
+    monkeypatch.setattr("lepton_bench.runs.following.NEAR", most)
+    writer = MetricsWriter(metrics_path(tmp_path, 0))
+    for k in range(40): writer.write(0, points(np.arange(1000), 2, seed=k), NAMES, 2000 * (k + 1))
+    series, exact = opened(tmp_path), full(tmp_path)
+    for options in ({}, {"range": (100, 299.5)}):
+        while True:
+            parts, arrays = reduced_panel(series, "loss", width=60, **options)
+            if not series.more: break
+            series.poll()
+        wanted, expected = reduced_panel(exact, "loss", width=60, **options)
+        assert parts == wanted and parts[0]["points"] == (40_000 if not options else 8000)
+        if options and most == 3: assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(arrays, expected, strict=True))
+    MetricsWriter(metrics_path(tmp_path, 1)).write(0, points(np.arange(500, 600), 2), NAMES, 200)
+    while series.poll() and series.more: pass
+    parts, _ = reduced_panel(series, "loss", width=60)
+    while series.more:
+        series.poll()
+        parts, _ = reduced_panel(series, "loss", width=60)
+    assert parts[0]["points"] == read_metrics(tmp_path).num_rows // 2 == 20_100

@@ -196,8 +196,9 @@ def _stretch(parts: list[tuple[int, Any, Any]]) -> "tuple[np.ndarray, np.ndarray
     import numpy as np
     names = max(int(index.max()) for _, index, _ in parts) + 1
     key = np.concatenate([rank * names + index.astype("i8") for rank, index, _ in parts])
-    order = np.argsort(key.astype("u2") if key.max() < 1 << 16 else key, kind="stable")
-    step, time, value = (np.concatenate([records[c] for _, _, records in parts])[order] for c in ("step", "time", "value"))
+    kind = "u1" if key.max() < 1 << 8 else "u2" if key.max() < 1 << 16 else "i8"  # small numbers are sorted by counting them
+    order = np.argsort(key.astype(kind), kind="stable")
+    step, time, value = (np.concatenate([records[c] for _, _, records in parts]).take(order) for c in ("step", "time", "value"))
     key = key[order]
     starts = np.flatnonzero(np.diff(key, prepend=-1))
     sizes = np.diff(starts, append=len(key))
