@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from ..errors import BenchError
@@ -24,7 +23,8 @@ from .live import answer_series
 from .observations import stamp_of
 from .run_files import NotThere, rank_log, read_on, run_folder, tail_begin
 from .topics import Topic, Topics
-from ..runs.following import GrowingSeries, RunSeries
+from ..runs.attempts import Attempt, GrowingSeries
+from ..runs.following import RunSeries
 
 # %% ../../nbs/jupyter/59_page.ipynb #c004
 def encode(content: Any) -> str:
@@ -57,7 +57,8 @@ class SystemSeries(RunSeries):
                     series[name, s.rank].append(s.step, s.value, s.time)
             began = float(table["time"][0].as_py()) if table.num_rows else None
             self.timed, self.stamps, self.version = True, stamps, self.version + 1
-            self.attempts = {0: SimpleNamespace(series=series, began=began)}  # type: ignore[dict-item]  # what is asked of an attempt
+            attempt = Attempt(self.directory)
+            attempt.series, attempt.began, self.attempts = series, began, {0: attempt}
             return self.version
 
 # %% ../../nbs/jupyter/59_page.ipynb #c008
