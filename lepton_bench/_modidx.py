@@ -290,6 +290,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'lepton_bench.jupyter.live._open': ('jupyter/live.html#_open', 'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._options': ( 'jupyter/live.html#_options',
                                                                                    'lepton_bench/jupyter/live.py'),
+                                           'lepton_bench.jupyter.live._range': ('jupyter/live.html#_range', 'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._renderer': ( 'jupyter/live.html#_renderer',
                                                                                     'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live._small': ('jupyter/live.html#_small', 'lepton_bench/jupyter/live.py'),

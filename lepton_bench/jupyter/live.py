@@ -8,6 +8,7 @@ __all__ = ['mark_png', 'renderer_path', 'pick_names', 'answer_series', 'LivePlot
 # %% ../../nbs/jupyter/58_live.ipynb #c002
 import base64
 import hashlib
+import math
 import struct
 import threading
 import time
@@ -97,16 +98,22 @@ def pick_names(known: list[str], wanted: list[str] | None) -> list[str]:
 _BUDGET = .3  # seconds of reading before the first curves of a large run are shown; the rest follows
 _PANELS = 24  # more are not drawn at once; the browser has a filter
 
+def _range(given: Any) -> tuple[float, float] | None:
+    "Two numbers, the smaller one first; None for everything else."
+    if not (isinstance(given, list | tuple) and len(given) == 2 and all(isinstance(g, int | float) and math.isfinite(g) for g in given)): return None
+    return float(min(given)), float(max(given))
+
 def _options(want: dict) -> dict:
     "A question's options, whatever was sent."
     ranks, smooth, width = want.get("ranks"), want.get("smooth"), want.get("width")
     return {"x": "time" if want.get("x") == "time" else "step",
             "smooth": min(max(float(smooth), 0.), .9999) if isinstance(smooth, int | float) else 0.,
             "ranks": ranks if ranks == "lines" or (isinstance(ranks, int) and not isinstance(ranks, bool)) else "band",
-            "width": int(min(max(width, 50), 4000)) if isinstance(width, int | float) else 600}
+            "width": int(min(max(width, 50), 4000)) if isinstance(width, int | float) else 600,
+            "range": _range(want.get("range"))}
 
 def answer_series(series: RunSeries,
-                  want: dict,  # {cursor, x, smooth, ranks, width, filter}
+                  want: dict,  # {cursor, x, smooth, ranks, width, filter, range}
                   names: list[str] | None = None,  # metrics; None: all
                   ) -> tuple[dict, list[bytes]]:  # words, and numbers as little-endian doubles
     "What is new since the cursor."
