@@ -13,10 +13,12 @@ _VERBS = {
     "simulate_devices": "resources.devices", "log": "runs.ring", "progress": "workers.rank",
     "save_checkpoint": "workers.rank", "load_checkpoint": "workers.rank",
 }
-__all__ = list(_VERBS)
+_MODULES = {"widgets": "jupyter.widgets"}
+__all__ = [*_VERBS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES: return import_module(f"lepton_bench.{_MODULES[name]}")
     if name not in _VERBS: raise AttributeError(f"module 'lepton_bench' has no attribute {name!r}; it has {', '.join(__all__)}")
     value = getattr(import_module(f"lepton_bench.{_VERBS[name]}"), name)
     globals()[name] = value  # the next look-up costs nothing

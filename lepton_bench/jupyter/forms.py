@@ -230,10 +230,12 @@ def call_source(name: str,  # of the function
                 fields: list[Field],
                 values: Mapping[str, Any],  # name -> what was filled in
                 namespace: Mapping[str, Any] | None = None,
+                draft: bool = False,  # what is wrong or missing is three dots, no error
                 ) -> str:  # what stands in the parentheses of `alloc.launch(...)`
     "A form that was filled in, as code. FormError has a problem for each field that is wrong."
     sources, problems = filled_in(fields, values, namespace)
-    if problems: raise FormError(problems)
+    if problems and not draft: raise FormError(problems)
+    sources |= dict.fromkeys(problems, "...")
     unnamed = [f for f in fields if f["positional"]]
     last = max((k for k, f in enumerate(unnamed) if f["name"] in sources), default=-1)
     before = [sources.get(f["name"], f["default"]) for f in unnamed[:last + 1]]
