@@ -14,7 +14,7 @@ _VERBS = {
     "save_checkpoint": "workers.rank", "load_checkpoint": "workers.rank",
 }
 _MODULES = {"widgets": "jupyter.widgets"}
-__all__ = [*_VERBS, *_MODULES]
+__all__ = list(_VERBS | _MODULES)
 
 
 def __getattr__(name: str) -> Any:
