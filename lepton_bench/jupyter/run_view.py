@@ -18,13 +18,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..bench import _last_words
 from ..errors import BenchError
 from .live import LivePlot, _small, answer_series, mark_png, renderer_path
-from .pages import Markup, button, error_text, faint, join, tag
+from .cell_page import Markup, button, error_text, faint, join, tag
 from ..output import settle_line, split_lines
 from ..progress_line import Glance, ProgressLine, summary
-from ..run import Run
+from ..run import Run, last_words
 from ..runs.following import RunSeries
 from ..runs.store import RunRecord, log_path
 
@@ -104,7 +103,7 @@ class RunView:
             if self.over: return
             try:
                 self.record = self.run.record
-                ended = _last_words(self.run)
+                ended = last_words(self.run)
             except (OSError, BenchError) as e: ended = f"run {self.run.id}: {e}"
             if ended is None: self.glance = self.progress.look(self.record)
             else:
@@ -122,8 +121,8 @@ def _bar(part: float | None) -> Markup | None:
 
 def _title(view: RunView) -> Markup:
     r = view.record
-    where = f" · {r.world_size} rank{'s' * (r.world_size > 1)}" + (f" on {r.allocation}" if r.allocation else "")
-    return join(tag("strong", r.name), tag("span", f"{where} · {view.run.id}", class_="lb-faint"))
+    where = f"{r.world_size} rank{'s' * (r.world_size > 1)}" + (f" on {r.allocation}" if r.allocation else "")
+    return join(tag("strong", r.name), " ", tag("span", f"{where} · {view.run.id}", class_="lb-faint"))
 
 def _status(view: RunView) -> Markup | None:
     if not view.over: return tag("div", view.glance.text or f"{view.record.name}: {view.record.status}", role="status")
@@ -134,7 +133,7 @@ def _logs(view: RunView, most: int, opened: int = 1) -> Markup:
     def one(rank: int, tail: LogTail) -> Markup:
         text = tail.text(most)
         return tag("details", tag("summary", f"rank {rank}" + ("" if text else ": no output" + " yet" * (not view.over))),
-                   tag("pre", text, data_tail=True, tabindex=0, aria_label=f"output of rank {rank}") if text else None, open=rank < opened and bool(text))
+                   tag("pre", text, data_tail=True, tabindex=0, role="log", aria_label=f"output of rank {rank}") if text else None, open=rank < opened and bool(text))
     more = view.record.world_size - len(view.tails)
     return join(*(one(rank, tail) for rank, tail in enumerate(view.tails)), faint(f"and {more} more ranks: run.logs(rank=...)" if more > 0 else ""))
 
@@ -151,15 +150,16 @@ def _curves(view: RunView) -> Markup | None:
     if not renderer_path().exists():
         return tag("img", src=data_url(view.picture), alt=f"metrics of {view.record.name}", style="max-width:100%") if view.picture else None
     png, letters = _point(view.key)
-    options = json.dumps({"title": "", **{k: v for k, v in view.options.items() if k in ("x", "smooth", "log", "ranks")}})
-    return tag("div", tag("img", src=data_url(png), alt=""), data_plot=view.run.id, data_letters=letters, data_options=options, data_keep=f"plot {view.run.id}")
+    options = json.dumps({"title": view.record.name, **{k: v for k, v in view.options.items() if k in ("x", "smooth", "log", "ranks")}})
+    point = tag("img", src=data_url(png), alt="")
+    return tag("div", point, data_plot=view.run.id, data_letters=letters, data_options=options, data_keep=f"plot {view.run.id}")
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c016
 def draw_view(view: RunView) -> Markup:
     "The run as it lives."
     with view.lock:
         return tag("section", tag("div", _title(view), _buttons(view), class_="lb-row"), _status(view), _bar(None if view.over else view.glance.part),
-                   error_text(view.error), _curves(view), _logs(view, _LINES), aria_label=f"run {view.run.id}")
+                   error_text(view.error), _curves(view), _logs(view, _LINES), class_="lb-run", aria_label=f"run {view.run.id}")
 
 def still_view(view: RunView) -> Markup:
     "The run as it stays in the notebook."

@@ -15,7 +15,7 @@ import lepton_bench
 from ..bench import Allocation, allocations_directory, devices
 from ..errors import AllocationError, BenchError, LaunchError
 from .forms import arguments, call_source, filled_in, form_fields, reach
-from .pages import Markup, Page, button, error_text, faint, field_markup, join, tag
+from .cell_page import Markup, Page, button, error_text, faint, field_markup, join, tag
 from .run_view import RunView, answer_view, draw_picture, draw_view, follow, hear_view, still_view
 from .taking import Taking, allocation_form, current_or_none, join_allocation, others, own_allocations, waiting_markup
 from ..resources.devices import DeviceTable
