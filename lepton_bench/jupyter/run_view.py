@@ -132,8 +132,9 @@ def _logs(view: RunView, most: int, opened: int = 1) -> Markup:
     "What each rank has printed last."
     def one(rank: int, tail: LogTail) -> Markup:
         text = tail.text(most)
-        return tag("details", tag("summary", f"rank {rank}" + ("" if text else ": no output" + " yet" * (not view.over))),
-                   tag("pre", text, data_tail=True, tabindex=0, role="log", aria_label=f"output of rank {rank}") if text else None, open=rank < opened and bool(text))
+        if not text: return tag("div", f"rank {rank}: no output" + " yet" * (not view.over), class_="lb-faint")
+        lines = tag("pre", text, data_tail=True, tabindex=0, role="log", aria_label=f"output of rank {rank}")
+        return tag("details", tag("summary", f"rank {rank}"), lines, open=rank < opened)
     more = view.record.world_size - len(view.tails)
     return join(*(one(rank, tail) for rank, tail in enumerate(view.tails)), faint(f"and {more} more ranks: run.logs(rank=...)" if more > 0 else ""))
 
