@@ -1,4 +1,4 @@
-"""Forms of real functions, and the widgets in a live kernel. (tests/e2e/test_widgets.py has them in a browser.)"""
+"""Forms of real functions, and the widgets in a live kernel. (tests/e2e/test_cell_widgets.py has them in a browser.)"""
 import enum
 import json
 import math

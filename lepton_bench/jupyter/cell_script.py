@@ -104,9 +104,9 @@ const open = (model, moved) => {
     clearTimeout(typing);
     typing = setTimeout(() => model.send({ do: 'typed', of: form.dataset.live, values: read(form) }), 200);
   });
-  let focus = null;  // JupyterLab draws an output anew when it is stored, and takes the page out of the document
-  root.addEventListener('focusin', e => { focus = e.target; });
-  root.addEventListener('focusout', e => { if (e.target.isConnected && root.isConnected) focus = null; });
+  let focus = null, left = Infinity;  // JupyterLab draws an output anew when it is stored, and takes the page out of the document
+  root.addEventListener('focusin', e => { focus = e.target; left = Infinity; });
+  root.addEventListener('focusout', () => { left = performance.now(); });
   const timer = setInterval(() => {
     if (document.hidden || !root.isConnected || performance.now() < looking) return;
     const box = root.getBoundingClientRect();
@@ -121,7 +121,7 @@ const open = (model, moved) => {
   draw();
   return {
     root, draw,
-    back: () => { mount(); if (focus?.isConnected && document.activeElement === document.body) focus.focus({ preventScroll: true }); },
+    back: () => { mount(); if (focus?.isConnected && performance.now() - left < 100) focus.focus({ preventScroll: true }); },
     close: () => { clearInterval(timer); undo.forEach(f => f()); plots.forEach(plot => plot.stop?.()); root.remove(); },
   };
 };
