@@ -183,7 +183,7 @@ const css = `
 .lb-page form { margin: 0 0 8px; }
 .lb-page .lb-fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 8px 18px; margin: 6px 0 10px; }
 .lb-page .lb-field { display: flex; flex-direction: column; gap: 2px; min-width: 0; }
-.lb-page .lb-field > label { display: flex; gap: 6px; align-items: baseline; font-weight: 600; }
+.lb-page .lb-field > label { overflow-wrap: anywhere; display: flex; gap: 6px; align-items: baseline; font-weight: 600; }
 .lb-page .lb-field > label > span { font-weight: 400; color: var(--lb-faint); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .lb-page .lb-field > small { color: var(--lb-faint); font-size: inherit; overflow-wrap: anywhere; }
 .lb-page .lb-row { display: flex; flex-wrap: wrap; gap: 6px 10px; align-items: center; margin: 4px 0; }
@@ -211,7 +211,8 @@ const css = `
 .lb-page pre[data-tail] { max-height: 12em; overflow: auto; margin: 2px 0 6px; padding: 4px 8px; background: var(--jp-layout-color2, rgba(128,128,128,.12));
   border-radius: 3px; white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--jp-code-font-family, monospace); font-size:
   var(--jp-code-font-size, 12px); line-height: 1.3; color: var(--lb-text); }
-.lb-page .lb-run { border-top: 1px solid var(--jp-border-color2, rgba(128,128,128,.4)); margin-top: 10px; padding-top: 6px; }
+.lb-page .lb-legend { list-style: none !important; margin: 0 !important; }
+.lb-page section .lb-run { border-top: 1px solid var(--jp-border-color2, rgba(128,128,128,.4)); margin-top: 10px; padding-top: 6px; }
 .lb-page summary { cursor: pointer; color: var(--lb-faint); }
 .lb-page .lb-bar-outer { height: 5px; border-radius: 3px; background: var(--jp-layout-color3, rgba(128,128,128,.3)); margin: 5px 0; max-width: 700px; }
 .lb-page .lb-bar-inner { height: 5px; border-radius: 3px; background: var(--lb-brand); transition: width .4s; }
