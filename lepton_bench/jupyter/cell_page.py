@@ -72,7 +72,7 @@ def field_markup(field: Field,
                  ) -> Markup:
     "One field of a form."
     name, kind = field["name"], field["kind"]
-    marks: dict[str, Any] = {"name": name, "aria_label": name, "aria_required": "true" if field["required"] else None,
+    marks: dict[str, Any] = {"name": name, "aria_label": name, "title": field["help"] or None, "aria_required": "true" if field["required"] else None,
                              "aria_invalid": "true" if problem else None}
     if kind == "bool": box = tag("input", type="checkbox", checked=str(field["default"] if value is None else value) == "True", **marks)
     elif kind == "choice":

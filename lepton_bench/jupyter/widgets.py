@@ -23,6 +23,7 @@ from ..run import Run, _plots, get_run
 from ..workers.allocations import read_allocation
 
 # %% ../../nbs/jupyter/60_widgets.ipynb #c004
+_AGAIN = tag("small", "run this cell again for its buttons")  # stands where no kernel is
 _BUSY = {"release": "releasing...", "restart": "restarting...", "join": "joining..."}
 
 class Allocator:
@@ -56,7 +57,7 @@ class Allocator:
         held = [faint(f"allocation {a.name}: {_stands(a)}") for a in own_allocations()]
         waits = faint(self.taking.text) if self.taking.waiting else None
         return join(*held, waits, None if held or waits else faint("nothing is allocated"), error_text(self.taking.error or self.error),
-                    Markup(DeviceTable(self.devices[:16])._repr_html_()))
+                    Markup(DeviceTable(self.devices[:16])._repr_html_()), _AGAIN)
 
     def hear(self, do: str, of: str, values: Mapping[str, Any]) -> None: _hear_allocator(self, do, of, values)
     def answer(self, want: dict) -> tuple[dict, list[bytes]]: return {"kind": "gone", "text": ""}, []
@@ -215,7 +216,7 @@ class Launcher:
     def draw(self) -> Markup: return _draw_launcher(self)
     def still(self) -> Markup:
         shown = still_view(self.view) if self.view else None
-        return join(tag("pre", self.code()), error_text(self.error), shown)
+        return join(tag("pre", self.code()), error_text(self.error), shown, _AGAIN)
     def hear(self, do: str, of: str, values: Mapping[str, Any]) -> None: _hear_launcher(self, do, values)
     def answer(self, want: dict) -> tuple[dict, list[bytes]]:
         view = self.view
