@@ -78,7 +78,7 @@ def field_markup(field: Field,
     elif kind == "choice":
         chosen = field["default"] if value is None else value
         first = [tag("option", "choose one", value="")] if field["required"] else []
-        box = tag("select", *first, *(tag("option", c.strip("'\""), value=c, selected=c == chosen) for c in field["choices"]), **marks)
+        box = tag("select", *first, *(tag("option", _choice_text(c), value=c, selected=c == chosen) for c in field["choices"]), **marks)
     else:
         none = field["default"] in ("", "None")
         text = ("" if none else default_text(field)) if value is None else value
@@ -87,6 +87,10 @@ def field_markup(field: Field,
                   **marks)
     label = tag("label", name + (" *" if field["required"] else ""), tag("span", field["annotation"], title=field["annotation"]))
     return tag("div", label, box, tag("small", field["help"]) if field["help"] else None, error_text(problem), class_="lb-field")
+
+def _choice_text(source: str) -> str:
+    "A choice as a person reads it: sgd, RED."
+    return source.rpartition(".")[2] if source.replace(".", "").isidentifier() else source.strip("'\"")
 
 def default_text(field: Field) -> str:
     "A default as a person would type it."

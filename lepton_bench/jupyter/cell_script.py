@@ -179,7 +179,7 @@ const css = `
   color: var(--lb-text); font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px); line-height: 1.4; padding: 6px 8px 6px
   2px; max-width: 1100px; }
 .lb-page table { border-collapse: collapse; margin: 4px 0 8px !important; font-size: inherit; color: inherit; }
-.lb-page :is(th, td) { text-align: left !important; padding: 2px 12px 2px 6px !important; }
+.lb-page :is(th, td) { text-align: left !important; padding: 2px 8px 2px 4px !important; }
 .lb-page form { margin: 0 0 8px; }
 .lb-page .lb-fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 8px 18px; margin: 6px 0 10px; }
 .lb-page .lb-field { display: flex; flex-direction: column; gap: 2px; min-width: 0; }
@@ -211,6 +211,7 @@ const css = `
 .lb-page pre[data-tail] { max-height: 12em; overflow: auto; margin: 2px 0 6px; padding: 4px 8px; background: var(--jp-layout-color2, rgba(128,128,128,.12));
   border-radius: 3px; white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--jp-code-font-family, monospace); font-size:
   var(--jp-code-font-size, 12px); line-height: 1.3; color: var(--lb-text); }
+.lb-page .lb-bar .lb-title { display: none; }
 .lb-page .lb-legend { list-style: none !important; margin: 0 !important; }
 .lb-page section .lb-run { border-top: 1px solid var(--jp-border-color2, rgba(128,128,128,.4)); margin-top: 10px; padding-top: 6px; }
 .lb-page summary { cursor: pointer; color: var(--lb-faint); }

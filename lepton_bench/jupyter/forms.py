@@ -119,10 +119,10 @@ def _field(p: inspect.Parameter, hint: Any, help: str, namespace: Mapping[str, A
     else: choices = _choices(members, optional, namespace) if kind == "choice" else []
     shapes = {_SHAPES.get(typing.get_origin(m) or m, "") for m in members}
     path = next((m for m in members if _is_path(m)), None)
-    annotation = "" if p.annotation is p.empty else p.annotation if isinstance(p.annotation, str) else inspect.formatannotation(p.annotation)
+    text = "" if p.annotation is p.empty else p.annotation if isinstance(p.annotation, str) else inspect.formatannotation(p.annotation)
     return Field(name=p.name, kind=kind, default="" if required else _source(default, namespace), required=required, help=help, choices=choices,
-                 annotation=annotation, optional=optional, wrap=reach(Path, namespace) if path else "", shape=shapes.pop() if len(shapes) == 1 else "",
-                 positional=p.kind is p.POSITIONAL_ONLY)
+                 annotation=text.replace("__main__.", ""), optional=optional, wrap=reach(Path, namespace) if path else "",
+                 shape=shapes.pop() if len(shapes) == 1 else "", positional=p.kind is p.POSITIONAL_ONLY)
 
 # %% ../../nbs/jupyter/66_forms.ipynb #c017
 def form_fields(function: Callable,

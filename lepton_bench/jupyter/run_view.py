@@ -51,6 +51,7 @@ class LogTail:
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c007
 _PICTURE = 28_000  # bytes; a third more in the notebook
+_PANELS = 9  # curves that can be read in it
 
 def small_picture(png: bytes, limit: int = _PICTURE) -> bytes:
     "A picture in few colours, and smaller until it fits."
@@ -195,10 +196,14 @@ def draw_picture(view: RunView) -> None:
     "Bring the picture for the notebook up to date."
     from lepton_bench.runs.plots import png_bytes
     try:
-        plot = LivePlot(view.run, **{"title": "", **view.options})
+        with view.series.lock:
+            view.series.poll()
+            names = view.series.names()
+        if not names: view.picture = b""; return
+        title = f"the first {_PANELS} of {len(names)} metrics" if len(names) > _PANELS else ""
+        plot = LivePlot(view.run, names[:_PANELS], **{"title": title, **view.options})
         plot.series = view.series  # what is read already
-        with view.series.lock: empty = not view.series.names() and not view.series.poll()
-        view.picture = b"" if empty else small_picture(png_bytes(plot.figure()))
+        view.picture = small_picture(png_bytes(plot.figure()))
     except (OSError, BenchError): pass  # the picture that is there stays
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c020

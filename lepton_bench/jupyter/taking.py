@@ -127,9 +127,9 @@ def current_or_none() -> Allocation | None:
 
 def others() -> list[dict]:  # each with "orphan": whether nobody owns it any more
     "Living allocations of this home that are not this kernel's."
-    mine = {a.name for a in own_allocations()}
+    mine, me = {a.name for a in own_allocations()}, ProcessId.me().to_dict()
     def orphan(a: dict) -> bool: return a["state"] != "waiting" and not (a["owner"] and ProcessId.from_dict(a["owner"]).alive()) and not a["once"]
-    return [{**a, "orphan": orphan(a)} for a in list_allocations() if a["name"] not in mine]
+    return [{**a, "orphan": orphan(a)} for a in list_allocations() if a["name"] not in mine and a["owner"] != me]
 
 def join_allocation(name: str) -> Allocation:
     "Join an allocation that nobody owns; what somebody else has taken meanwhile is his."

@@ -47,7 +47,7 @@ class Allocator:
     def _ipython_display_(self) -> None: self.page.show()
 
     def _changed(self) -> None:
-        if not self.taking.waiting: self.devices = devices()
+        self.devices = devices()
         self.page.refresh()
         if not self.taking.waiting: self.page.store()
 
