@@ -207,14 +207,14 @@ _mine: dict[str, tuple[tuple, Allocation]] = {}
 def _again(shape: tuple) -> Allocation | None:
     "This kernel's living allocation of that name (or an unnamed one) and shape."
     for known, (s, a) in list(_mine.items()):
-        if not a.alive: del _mine[known]
+        if not a.alive: _mine.pop(known, None)
         elif s == shape: return a
     return None
 
 # %% ../nbs/50_bench.ipynb #c025
 def current_allocation() -> Allocation:
     "The allocation that this kernel has taken or attached last and still has."
-    for _, a in reversed(_mine.values()):
+    for _, a in reversed(list(_mine.values())):  # a widget's thread may take devices meanwhile
         if a.alive: return a
     raise AllocationError("this notebook has no allocation: alloc = lb.allocate(2) takes devices, lb.attach(name) joins one of lb.allocations()")
 

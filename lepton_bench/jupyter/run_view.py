@@ -23,7 +23,7 @@ from .live import LivePlot, _small, answer_series, mark_png, renderer_path
 from .cell_page import Markup, button, error_text, faint, join, tag
 from ..output import settle_line, split_lines
 from ..progress_line import Glance, ProgressLine, summary
-from ..run import Run, last_words
+from ..run import Run, ask, last_words
 from ..runs.following import RunSeries
 from ..runs.store import RunRecord, log_path
 
@@ -173,14 +173,11 @@ def still_view(view: RunView) -> Markup:
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c019
 def stop_run(view: RunView, kill: bool, changed: Callable[[], None]) -> None:
-    "Stop the run, by a thread: its end takes as long as it takes."
+    "Have the run stopped, by a thread: its supervisor may take a while to answer. Its end is seen by whoever follows it."
     def work() -> None:
-        try: view.run.stop(kill=kill)
-        except BenchError as e: view.error = "" if view.over else str(e)
-        finally:
-            view.stopping = False
-            view.look()
-            changed()
+        try: ask(view.run._client(), "stop", run=view.run.id, kill=kill)
+        except BenchError as e: view.stopping, view.error = False, "" if view.over else str(e)
+        changed()
     view.stopping, view.error = True, ""
     threading.Thread(target=work, daemon=True, name="lepton-stop").start()
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..bench import Allocation, _again, _await_grant, _mine, _Waiting, attach, current_allocation, plan, parse_memory
+from ..bench import Allocation, _again, _await_grant, _mine, _Waiting, attach, plan, parse_memory
 from ..engines.base import get_engine
 from ..errors import AllocationError, BenchError
 from .cell_page import Markup, button, faint, tag
@@ -39,7 +39,9 @@ def take(request: dict[str, Any],  # from `read_request`
     "Wait until devices are granted."
     where = get_engine(request["engine"])
     shape = (request["name"], request["count"], request["engine"], request["kind"], parse_memory(request["memory"]))
-    if known := _again(shape): return known
+    if known := _again(shape):
+        _mine[known.name] = _mine.pop(known.name)  # it is the current one now
+        return known
     spec = plan(request["count"], where, request["kind"], request["memory"], request["name"])
     handle: Any = where.submit(spec)
 
@@ -122,8 +124,8 @@ def own_allocations() -> list[Allocation]:
     return [a for _, a in list(_mine.values()) if a.alive]
 
 def current_or_none() -> Allocation | None:
-    try: return current_allocation()
-    except AllocationError: return None
+    "What `current_allocation` gives."
+    return next(iter(own_allocations()[::-1]), None)
 
 def others() -> list[dict]:  # each with "orphan": whether nobody owns it any more
     "Living allocations of this home that are not this kernel's."
