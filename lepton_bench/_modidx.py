@@ -873,6 +873,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'lepton_bench/jupyter/widgets.py'),
                                               'lepton_bench.jupyter.widgets.Monitor.__repr__': ( 'jupyter/widgets.html#monitor.__repr__',
                                                                                                  'lepton_bench/jupyter/widgets.py'),
+                                              'lepton_bench.jupyter.widgets.Monitor._close': ( 'jupyter/widgets.html#monitor._close',
+                                                                                               'lepton_bench/jupyter/widgets.py'),
                                               'lepton_bench.jupyter.widgets.Monitor._follow': ( 'jupyter/widgets.html#monitor._follow',
                                                                                                 'lepton_bench/jupyter/widgets.py'),
                                               'lepton_bench.jupyter.widgets.Monitor._ipython_display_': ( 'jupyter/widgets.html#monitor._ipython_display_',

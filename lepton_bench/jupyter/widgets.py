@@ -20,6 +20,7 @@ from .run_view import RunView, answer_view, draw_picture, draw_view, follow, hea
 from .taking import Taking, allocation_form, current_or_none, join_allocation, others, own_allocations, waiting_markup
 from ..resources.devices import DeviceTable
 from ..run import Run, _plots, get_run
+from ..runs.following import RunSeries
 from ..workers.allocations import read_allocation
 
 # %% ../../nbs/jupyter/60_widgets.ipynb #c004
@@ -153,14 +154,18 @@ class Monitor:
 
     def _follow(self) -> None:
         follow(self.view, self.page.refresh, self.page.store, self.stopped)
+        self._close()
+
+    def _close(self) -> None:
         self.page.close()
+        self.view.series = RunSeries(self.run.directory)  # what was read takes memory
 
     def finish(self) -> None:
         "The last state, now."
         self.stopped.set()
         self.view.look()
         draw_picture(self.view)
-        self.page.close()
+        self._close()
 
     def draw(self) -> Markup: return draw_view(self.view)
     def still(self) -> Markup: return still_view(self.view)
