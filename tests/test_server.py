@@ -153,9 +153,92 @@ async def test_a_cookie_needs_the_xsrf_token_too(jp_serverapp: Any, http_server_
 async def test_a_page_from_elsewhere_gets_no_socket(jp_http_port: int, jp_base_url: str, jp_serverapp: Any, log_in: Callable) -> None:
     from tornado.httpclient import HTTPRequest
     from tornado.websocket import websocket_connect
-    url, (cookie, _) = f"ws://localhost:{jp_http_port}{jp_base_url}lepton-bench/ws", await log_in()
+    url, (cookie, _) = f"ws://127.0.0.1:{jp_http_port}{jp_base_url}lepton-bench/ws", await log_in()
     with pytest.raises(HTTPClientError) as refused:
         await websocket_connect(HTTPRequest(url, headers={**cookie, "Origin": "http://elsewhere.example"}))
     assert refused.value.code == 403
-    page = await websocket_connect(HTTPRequest(url, headers={**cookie, "Origin": f"http://localhost:{jp_http_port}"}))
+    page = await websocket_connect(HTTPRequest(url, headers={**cookie, "Origin": f"http://127.0.0.1:{jp_http_port}"}))
     page.close()
+
+
+# tables, in parts, resumed, and for a page that does not read
+
+async def test_a_page_sees_runs_devices_and_what_changes(four_devices: None, open_socket: Callable, ask: Callable) -> None:
+    code, status = await ask("GET", "api", "status")
+    assert code == 200 and status["home"] and status["survives"] in (True, False) and status["survives_why"]
+    run = make_run(name="first", status="running")
+    page = await open_socket("runs", "devices", "allocations", "requests")
+    await page.until(lambda: {"runs", "devices", "allocations", "requests"} <= page.tables.keys() and page.row("runs", id=run.record.id))
+    assert [r["label"] for r in page.tables["devices"].values()] == [f"sim-{n}" for n in range(4)]
+    assert page.row("devices", key="sim-0")["history"]["use"] == [0]
+    await page.send(op="subscribe", topic=f"run/{run.record.id}")
+    assert (await page.until(lambda: page.row(f"run/{run.record.id}")))["cwd"] == run.record.cwd
+    run.update(status="failed", reason="rank 1 raised ValueError", extra={"values": {"loss": float("nan"), "accuracy": .5}})
+    row = await page.until(lambda: page.row("runs", status="failed"))
+    assert row["values"] == {"loss": "nan", "accuracy": .5}  # JSON has no nan
+    assert (await ask("DELETE", "api", "runs", run.record.id)) == (200, {})
+    await page.until(lambda: not page.row("runs", id=run.record.id))
+    await page.until(lambda: any("no run" in m.get("error", "") for m in page.messages if m["topic"].startswith("run/")))
+    assert not [p for p in runs_directory().iterdir() if run.record.id in p.name]
+    await page.send(op="ping")
+    await page.until(lambda: {"op": "pong"} in page.messages)
+
+
+async def test_a_page_that_returns_gets_what_it_has_missed(open_socket: Callable) -> None:
+    runs = [make_run(name="one"), make_run(name="two"), make_run(name="three")]
+    page = await open_socket("runs")
+    await page.until(lambda: all(page.row("runs", id=r.record.id) for r in runs))
+    last = page.messages[-1]
+    page.connection.close()
+    watching = await open_socket("runs")
+    runs[1].update(status="done")
+    await watching.until(lambda: watching.row("runs", id=runs[1].record.id, status="done"))
+    again = await open_socket()
+    await again.send(op="subscribe", topic="runs", since={"epoch": last["epoch"], "version": last["version"]})
+    message = await again.read()
+    assert not message["full"] and [r["id"] for r in message["upsert"]] == [runs[1].record.id] and message["remove"] == []
+    await again.send(op="subscribe", topic="runs", since={"epoch": "of another server", "version": last["version"]})
+    message = await again.read()
+    assert message["full"] and len(message["upsert"]) >= 3
+
+
+async def test_thousands_of_runs_come_in_parts(open_socket: Callable) -> None:
+    for _ in range(1300): make_run(status="done")
+    start, page = time.monotonic(), await open_socket("runs")
+    await page.until(lambda: len(page.tables.get("runs", {})) >= 1300)
+    parts = [m for m in page.messages if m["topic"] == "runs"]
+    print(f"{time.monotonic() - start:.2f} s, {[len(m['upsert']) for m in parts]} rows")
+    assert [m["full"] for m in parts] == [True] + [False]*(len(parts) - 1) and max(len(m["upsert"]) for m in parts) <= 500
+    keys = [r["key"] for r in parts[0]["upsert"]]
+    assert keys == sorted(keys, reverse=True)  # the newest first
+
+
+async def test_a_page_that_does_not_read_costs_nothing(jp_serverapp: Any, jp_http_port: int, jp_base_url: str, open_socket: Callable) -> None:
+    service = jp_serverapp.web_app.settings["lepton_bench_service"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", jp_http_port, limit=4096)
+    writer.write((f"GET {jp_base_url}lepton-bench/ws HTTP/1.1\r\nHost: 127.0.0.1:{jp_http_port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                  f"Authorization: token {jp_serverapp.identity_provider.token}\r\n\r\n").encode())
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    writer.transport.pause_reading()
+    subscribe = b'{"op":"subscribe","topic":"requests"}'
+    writer.write(b"\x81" + bytes([0x80 | len(subscribe)]) + b"\0\0\0\0" + subscribe)
+    topic = service.topics.lasting["requests"]
+    while not topic.readers: await asyncio.sleep(0)
+    stuck = next(iter(topic.readers)).send.__self__
+    page = await open_socket("requests")
+    await page.until(lambda: "requests" in page.tables)
+    row = {"id": "x", "text": "x" * 20_000}
+    for n in range(300):  # 300 x 100 kB, of which a socket takes a few MB
+        for key in range(5): topic.table.put({"key": str(key), "n": n, **row})
+        topic.wake()
+        await page.until(lambda: page.row("requests", key="4", n=n))  # others are not held up  # noqa: B023
+    held = len(stuck.ws_connection.stream._write_buffer)
+    assert 0 < held < 500_000, f"{held} bytes wait for a page that does not read"
+    writer.transport.resume_reading()
+    received = b""
+    while b'"n":299' not in received and len(received) < 60_000_000: received += await asyncio.wait_for(reader.read(1 << 20), 20)
+    got = received.count(b'"key":"0"')
+    print(f"{held} bytes held; it got {got} of 300 changes")
+    assert got < 200  # the changes between are one
+    writer.close()
