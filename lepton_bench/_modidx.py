@@ -493,6 +493,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'lepton_bench/jupyter/server.py'),
                                              'lepton_bench.jupyter.server.BenchHandler.number': ( 'jupyter/server.html#benchhandler.number',
                                                                                                   'lepton_bench/jupyter/server.py'),
+                                             'lepton_bench.jupyter.server.BenchHandler.refuse': ( 'jupyter/server.html#benchhandler.refuse',
+                                                                                                  'lepton_bench/jupyter/server.py'),
                                              'lepton_bench.jupyter.server.BenchHandler.say': ( 'jupyter/server.html#benchhandler.say',
                                                                                                'lepton_bench/jupyter/server.py'),
                                              'lepton_bench.jupyter.server.BenchHandler.service': ( 'jupyter/server.html#benchhandler.service',

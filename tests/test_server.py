@@ -242,3 +242,172 @@ async def test_a_page_that_does_not_read_costs_nothing(jp_serverapp: Any, jp_htt
     print(f"{held} bytes held; it got {got} of 300 changes")
     assert got < 200  # the changes between are one
     writer.close()
+
+
+# the real thing: devices, a run on two ranks, its curves and logs, and what stays when the server has gone
+
+def training(steps: int) -> None:
+    import lepton_bench as lb
+    for step in range(steps):
+        lb.log(step=step, loss=1/(step + 1))
+        lb.progress(step + 1, steps)
+        if step % 50 == 0: print(f"at step {step}", flush=True)
+        time.sleep(.005)
+
+
+async def granted(page: Socket, ask: Callable, **options: Any) -> str:
+    "Devices through the server; the allocation's name."
+    code, answer = await ask("POST", "api", "requests", body=options)
+    assert code == 201, answer
+    row = await page.until(lambda: next((r for r in [page.tables.get("requests", {}).get(answer["id"])] if r and r["state"] != "waiting"), None))
+    assert row["state"] == "granted", row
+    return row["allocation"]
+
+
+async def in_thread(function: Callable, *args: Any) -> Any: return await asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+
+async def test_from_devices_to_curves_and_back(ask: Callable, open_socket: Callable, jp_serverapp: Any, jp_fetch: Callable) -> None:
+    import lepton_bench as lb
+    events: list[dict] = []
+    async def listen(logger: Any, schema_id: str, data: dict) -> None: events.append({"kind": schema_id.split("/")[3], **data})
+    for kind in ("run", "allocation"): jp_serverapp.event_logger.add_listener(schema_id=f"https://events.lepton-bench.org/{kind}/v1", listener=listen)
+
+    page = await open_socket("requests", "allocations", "devices", "runs")
+    await page.until(lambda: {"runs", "allocations", "devices"} <= page.tables.keys())
+    name = await granted(page, ask, count=2, kind="cpu", name="of-the-server")
+    row = await page.until(lambda: page.row("allocations", name=name, state="idle"))
+    assert row["owner_alive"] is None and len(row["devices"]) == 2
+    await page.until(lambda: [r["holder"]["allocation"] for r in page.tables["devices"].values() if r["holder"]] == [name, name])
+
+    alloc = await in_thread(lb.attach, name)
+    run = await in_thread(lambda: alloc.options(output=False).launch(training, 100_000))
+    await page.until(lambda: page.row("runs", id=run.id, status="running"))
+    await page.send(op="subscribe", topic=f"logs/{run.id}/1")
+    await page.until(lambda: "at step 50\n" in "".join(m.get("text", "") for m in page.messages if m.get("topic") == f"logs/{run.id}/1"))
+    await page.until(lambda: (page.row("runs", id=run.id) or {}).get("values", {}).get("loss"))
+    assert page.row("runs", id=run.id)["progress"]["total"] == 100_000
+
+    header, numbers = await page.series(run.id, 1, width=300)
+    assert [p["name"] for p in header["reply"]["panels"]] == ["loss"] and sum(header["sizes"]) == len(numbers) > 0
+    number, cursor = 1, header["reply"]["cursor"]
+    while True:  # the curve grows
+        number += 1
+        header, _ = await page.series(run.id, number, width=300, cursor=cursor)
+        if header["reply"]["kind"] == "series": break
+    assert header["reply"]["cursor"] != cursor
+    await page.send(op="series", id=99, run=run.id, system=True, names=["cpu_percent"], want={})
+    await page.until(lambda: any(f[0]["id"] == 99 for f in page.frames))
+
+    code, found = await ask("GET", "api", "runs", run.id, "logs", "0", params={"search": "STEP 50", "limit": "5"})
+    assert code == 200 and found["matches"][0]["text"] == "at step 50"
+    begin = found["matches"][0]["begin"]
+    code, part = await ask("GET", "api", "runs", run.id, "logs", "0", "part", params={"begin": begin, "end": begin + 1})
+    assert code == 200 and part["text"] == "at step 50\n"
+    code, source = await ask("GET", "api", "runs", run.id, "source")
+    assert code == 200 and source["arguments"] == "100000" and "torch" in source["versions"]
+    assert (await ask("DELETE", "api", "runs", run.id))[0] == 409  # it goes on
+
+    assert (await ask("POST", "api", "runs", run.id, "stop"))[0] == 200
+    await page.until(lambda: page.row("runs", id=run.id, status="stopped"))
+    assert (await ask("POST", "api", "runs", run.id, "stop"))[0] == 409
+    table = await jp_fetch("lepton-bench", "api", "runs", run.id, "metrics.csv", params={"names": "loss"})
+    lines = table.body.decode().split("\r\n")
+    assert lines[0] == "step,time,rank,name,value" and len(lines) - 2 == run.metrics().num_rows and "attachment" in table.headers["Content-Disposition"]
+
+    assert (await ask("POST", "api", "allocations", name, "restart"))[0] == 200
+    assert (await ask("POST", "api", "allocations", name, "release"))[0] == 200
+    await page.until(lambda: not page.tables["allocations"] and not any(r["holder"] for r in page.tables["devices"].values()))
+    assert (await ask("POST", "api", "allocations", name, "release"))[0] == 404
+    seen = [(e["kind"], e["action"], e.get("run") or e.get("allocation")) for e in events]
+    assert seen == [("allocation", "granted", name), ("run", "started", run.id), ("run", "ended", run.id), ("allocation", "released", name)]
+
+
+async def test_who_waits_is_seen_and_can_hang_up(four_devices: None, ask: Callable, open_socket: Callable) -> None:
+    page = await open_socket("requests", "allocations")
+    name = await granted(page, ask, count=4)
+    code, answer = await ask("POST", "api", "requests", body={"count": 2, "name": "patient"})
+    assert code == 201
+    row = await page.until(lambda: next((r for r in page.tables["requests"].values() if r["id"] == answer["id"] and "held:" in r["text"]), None))
+    assert row["state"] == "waiting" and name in row["text"]
+    await page.until(lambda: page.row("allocations", name="patient", state="waiting"))
+    assert (await ask("DELETE", "api", "requests", answer["id"]))[0] == 200
+    await page.until(lambda: page.row("requests", id=answer["id"], state="cancelled"))
+    await page.until(lambda: not page.row("allocations", name="patient"))
+    assert (await ask("DELETE", "api", "requests", answer["id"]))[0] == 200  # forgotten
+    assert (await ask("DELETE", "api", "requests", answer["id"]))[0] == 404
+    await page.until(lambda: not page.row("requests", id=answer["id"]))
+    code, again = await ask("POST", "api", "requests", body={"count": 1, "name": name})  # a double click
+    await page.until(lambda: page.row("requests", id=again["id"], state="failed"))
+    assert "in use" in page.tables["requests"][again["id"]]["text"]
+    code, waiting = await ask("POST", "api", "requests", body={"count": 1, "name": "second"})
+    await page.until(lambda: page.row("allocations", name="second", state="waiting"))
+    assert (await ask("POST", "api", "allocations", "second", "release"))[0] == 200  # what waits can be released too
+    await page.until(lambda: page.row("requests", id=waiting["id"], state="failed"))
+    assert (await ask("POST", "api", "allocations", name, "release"))[0] == 200
+
+
+@pytest.mark.parametrize("body,words", [
+    ({"count": 9}, "cannot be had"), ({}, "count"), ({"count": "2"}, "count is int"), ({"count": 1, "gpus": 2}, "The options are"),
+    ({"count": 1, "kind": "tpu"}, "no device of kind"), ({"count": 1, "name": "../x"}, "not a name"), ({"count": 1, "memory": "much"}, "not a size"),
+    ({"count": 1, "engine": "moon"}, "no engine"), ({"count": 1, "kernel": "no-such"}, "no kernel"), ([], "JSON object")])
+async def test_a_wrong_request_is_answered_with_words(four_devices: None, ask: Callable, body: Any, words: str) -> None:
+    code, answer = await ask("POST", "api", "requests", body=body)
+    assert code == (404 if words == "no kernel" else 400) and words in answer["message"] and answer["type"], answer
+
+
+async def test_no_path_leads_out_of_the_runs(http_server_client: Any, jp_auth_header: dict, jp_base_url: str, open_socket: Callable) -> None:
+    make_run()
+    (runs_directory().parent/"secret").mkdir(exist_ok=True)
+    (runs_directory().parent/"secret"/"run.json").write_text("{}")
+    for id in ("..%2fsecret", "%2e%2e%2fsecret", "..", "%2e%2e", ".", "..%5csecret", "%00", "x%2f..%2f..%2fsecret", "_x", "%252e%252e%252fsecret"):
+        for method, path in (("GET", "source"), ("GET", "metrics.csv"), ("GET", "logs/0"), ("GET", "logs/0/part"), ("POST", "stop"), ("DELETE", "")):
+            answer = await http_server_client.fetch(f"{jp_base_url}lepton-bench/api/runs/{id}/{path}".rstrip("/"), method=method, headers=jp_auth_header,
+                                                    raise_error=False, follow_redirects=False, **({"body": "{}"} if method == "POST" else {}))
+            assert answer.code in (404, 405), (id, method, path, answer.code)
+    assert (runs_directory().parent/"secret"/"run.json").exists()
+    page = await open_socket("logs/../secret/0", "run/../secret", "run/", "logs/x/0", "nonsense")
+    while len([m for m in page.messages if "error" in m]) < 5: await page.read()
+    header, _ = await page.series("../secret", 1)
+    assert header["reply"]["kind"] == "gone"
+
+
+async def test_a_kernel_owns_what_its_page_takes(four_devices: None, ask: Callable, open_socket: Callable, jp_fetch: Callable, jp_serverapp: Any) -> None:
+    from jupyter_client.asynchronous.client import AsyncKernelClient
+    answer = await jp_fetch("api", "sessions", method="POST",
+                            body=json.dumps({"path": "work/train.ipynb", "name": "", "type": "notebook", "kernel": {"name": "python3"}}), request_timeout=60)
+    kernel = json.loads(answer.body)["kernel"]["id"]
+    manager = jp_serverapp.kernel_manager.get_kernel(kernel)
+    client: AsyncKernelClient = manager.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=60)
+        page = await open_socket("requests", "allocations")
+        name = await granted(page, ask, count=2, kernel=kernel, name="of-the-kernel")
+        row = await page.until(lambda: page.row("allocations", name=name, state="idle"))
+        assert row["mine_kernel"] == kernel and row["owner_alive"] and row["label"] == "train.ipynb"
+        code = (f"import lepton_bench as lb\nalloc = lb.attach({name!r})\nassert alloc.options(output=False).launch(lambda: 41 + 1).results(60) == [42, 42]\n"
+                "alloc.release()")
+        reply = await client.execute_interactive(code, timeout=60, output_hook=lambda message: None)
+        assert reply["content"]["status"] == "ok", reply["content"]
+        await page.until(lambda: not page.row("allocations", name=name))
+    finally:
+        client.stop_channels()
+        await jp_serverapp.kernel_manager.shutdown_kernel(kernel, now=True)
+
+
+async def test_two_pages_of_one_run_share_what_was_read(jp_serverapp: Any, open_socket: Callable) -> None:
+    import numpy as np
+    from lepton_bench.runs.metrics import MetricsWriter, record_type
+    from lepton_bench.runs.store import metrics_path
+    run = make_run(status="done")
+    points = np.zeros(50_000, record_type())
+    points["step"], points["value"] = np.arange(50_000), np.sin(np.arange(50_000)/500)
+    MetricsWriter(metrics_path(run.directory, 0)).write(0, points, ["loss"], len(points))
+    pages = [await open_socket(), await open_socket()]
+    answers = [await page.series(run.record.id, 7, width=200) for page in pages]
+    assert answers[0] == answers[1] and len(answers[0][1]) == sum(answers[0][0]["sizes"]) < 2*8*1000
+    assert len(jp_serverapp.web_app.settings["lepton_bench_service"].shelf.kept) == 1
+    for n in range(30): await pages[0].send(op="series", id=100 + n, run=run.record.id, system=False, want={"width": 100})
+    await pages[0].until(lambda: len(pages[0].frames) == 31)
+    assert [f[0]["id"] for f in pages[0].frames[1:]] == list(range(100, 130))  # in their order
