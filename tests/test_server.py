@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from isolation import Isolation
+from jupyter_process import JupyterProcess
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
@@ -411,3 +413,30 @@ async def test_two_pages_of_one_run_share_what_was_read(jp_serverapp: Any, open_
     for n in range(30): await pages[0].send(op="series", id=100 + n, run=run.record.id, system=False, want={"width": 100})
     await pages[0].until(lambda: len(pages[0].frames) == 31)
     assert [f[0]["id"] for f in pages[0].frames[1:]] == list(range(100, 130))  # in their order
+
+
+# a server as a process of its own: killed, and started again
+
+def test_everything_goes_on_without_the_server(new_place: Isolation) -> None:
+    env = {"LEPTON_BENCH_SIMULATED": "3"}
+    with JupyterProcess(new_place, env=env) as server:
+        page = server.page("requests", "allocations", "devices")
+        id = server.ask("POST", "api/requests", {"count": 2, "name": "lasting"})["id"]
+        page.until(lambda: page.tables.get("requests", {}).get(id, {}).get("state") == "granted")
+        page.until(lambda: page.tables.get("allocations", {}).get("lasting", {}).get("state") == "idle")
+        waiting = server.ask("POST", "api/requests", {"count": 2, "name": "in-line"})["id"]
+        page.until(lambda: page.tables["allocations"].get("in-line"))
+        epoch = server.ask("GET", "api/status")["epoch"]
+        server.kill()  # as a hub does it
+    with JupyterProcess(new_place, base_url="/", env=env) as server:
+        page = server.page("requests", "allocations", "devices")
+        assert server.ask("GET", "api/status")["epoch"] != epoch
+        page.until(lambda: {"requests", "allocations", "devices"} <= page.tables.keys())
+        assert page.tables["requests"].get(waiting) is None  # who asked has gone, and his place in line with him
+        page.until(lambda: list(page.tables["allocations"]) == ["lasting"])
+        rows = page.tables["devices"].values()
+        assert sorted(r["state"] for r in rows) == ["free", "held", "held"]
+        assert all(len(r["history"]["use"]) >= 1 for r in rows)
+        assert len(list((new_place.root/"home"/"devices").glob("*.history"))) == 1
+        page.close()
+        assert server.ask("POST", "api/allocations/lasting/release") == {}

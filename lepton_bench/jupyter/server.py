@@ -48,7 +48,8 @@ class BenchHandler(APIHandler):
         self.set_status(code)
         self.finish(encode(content))
 
-    def refuse(self, error: BenchError, otherwise: int = 409) -> None: self.say({"message": str(error), "type": type(error).__name__}, code_of(error, otherwise))
+    def refuse(self, error: BenchError, otherwise: int = 409) -> None:
+        self.say({"message": str(error), "type": type(error).__name__}, code_of(error, otherwise))
 
     async def answer(self, doing: Callable, function: Callable, *args: Any, code: int = 200, otherwise: int = 409) -> None:
         "Have something done, and answer with what it gives."
