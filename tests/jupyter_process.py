@@ -80,7 +80,7 @@ class PageProcess:
     "A page without a browser: the tables that it has been told."
     def __init__(self, server: JupyterProcess, *topics: str) -> None:
         self.socket: WebSocket = create_connection(f"ws://127.0.0.1:{server.port}{server.base_url}lepton-bench/ws", timeout=60,
-                                                   header=[f"Authorization: token {server.token}"])
+                                                   header=[f"Authorization: token {server.token}"], skip_utf8_validation=True)
         self.tables: dict[str, dict[str, dict]] = {}
         self.sizes: list[tuple[str, int]] = []  # topic and bytes of each message
         for topic in topics: self.send(op="subscribe", topic=topic)
