@@ -12,6 +12,7 @@ from jupyter_process import JupyterProcess
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
+from lepton_bench.jupyter.actions import release_allocation
 from lepton_bench.jupyter.server import ROUTES
 from lepton_bench.runs.store import RunWriter, new_record, new_run_id, runs_directory
 
@@ -26,6 +27,14 @@ def jp_base_url(request: pytest.FixtureRequest) -> str: return request.param
 @pytest.fixture
 def jp_server_config() -> dict:
     return {"ServerApp": {"jpserver_extensions": {"lepton_bench": True}, "allow_unauthenticated_access": False}}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    "A test that fails in the middle leaves no devices taken for the next one."
+    import lepton_bench as lb
+    yield
+    for found in lb.allocations(): release_allocation(found["name"])
 
 
 @pytest.fixture
@@ -287,7 +296,7 @@ async def test_from_devices_to_curves_and_back(ask: Callable, open_socket: Calla
     await page.until(lambda: page.row("runs", id=run.id, status="running"))
     await page.send(op="subscribe", topic=f"logs/{run.id}/1")
     await page.until(lambda: "at step 50\n" in "".join(m.get("text", "") for m in page.messages if m.get("topic") == f"logs/{run.id}/1"))
-    await page.until(lambda: (page.row("runs", id=run.id) or {}).get("values", {}).get("loss"))
+    await page.until(lambda: (row := page.row("runs", id=run.id)) and row["values"].get("loss") and row["progress"])
     assert page.row("runs", id=run.id)["progress"]["total"] == 100_000
 
     header, numbers = await page.series(run.id, 1, width=300)
