@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from isolation import Isolation
 from jupyter_process import JupyterProcess
+from jupyter_server.auth import Authorizer
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
@@ -125,6 +126,24 @@ async def test_every_door_is_closed_without_a_token(jp_serverapp: Any, http_serv
         answer = await http_server_client.fetch(jp_base_url + path, method=method, raise_error=False, follow_redirects=False,
                                                 **({"body": "{}"} if method in ("POST", "PUT") else {}))
         assert answer.code == 403, (method, path, answer.code)
+
+
+async def test_who_is_not_authorized_gets_nothing(jp_serverapp: Any, http_server_client: Any, jp_auth_header: dict, jp_ws_fetch: Callable,
+                                                  jp_base_url: str) -> None:
+    asked: set[tuple[str, str]] = set()
+
+    class Nobody(Authorizer):
+        def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
+            asked.add((action, resource))
+            return False
+    jp_serverapp.web_app.settings["authorizer"] = Nobody(parent=jp_serverapp)
+    for method, path in addresses():
+        if path.endswith("/ws"): continue
+        answer = await http_server_client.fetch(jp_base_url + path, method=method, headers=jp_auth_header, raise_error=False,
+                                                **({"body": "{}"} if method == "POST" else {}))
+        assert answer.code == 403, (method, path, answer.code)
+    with pytest.raises(HTTPClientError) as refused: await jp_ws_fetch("lepton-bench", "ws")
+    assert refused.value.code == 403 and asked == {("read", "lepton_bench"), ("write", "lepton_bench")}
 
 
 async def test_no_socket_without_a_token(jp_ws_fetch: Callable, jp_http_port: int, jp_base_url: str, jp_serverapp: Any) -> None:

@@ -18,6 +18,7 @@ from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import ensure_async
 from tornado import web
+from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..errors import BenchError, DeviceError, SettingsError
@@ -139,10 +140,12 @@ class MetricsHandler(BenchHandler):
         except BenchError as e: return self.refuse(e)
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{id.encode("ascii", "replace").decode()}.csv"')
-        while piece := await self.service.read(next, pieces, b""):
-            self.write(piece)
-            await self.flush()
-        self.finish(set_content_type="text/csv; charset=utf-8")
+        try:
+            while piece := await self.service.read(next, pieces, b""):
+                self.write(piece)
+                await self.flush()
+            self.finish(set_content_type="text/csv; charset=utf-8")
+        except StreamClosedError: pass  # the download was cancelled
 
 class SourceHandler(BenchHandler):
     "What was launched."
@@ -182,7 +185,11 @@ class BenchSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ig
     def open(self, *args: Any, **kwargs: Any) -> None:
         super().open(*args, **kwargs)
         service: Service = self.settings["lepton_bench_service"]
-        self.page = Page(service.topics, service.shelf, service.files, self.send)
+        self.page = Page(service.topics, service.shelf, service.files, self.send, self.fail)
+
+    def fail(self, error: BaseException) -> None:
+        self.log.error("a page's connection has failed", exc_info=error)
+        self.close(1011)  # the page connects again
 
     async def send(self, message: str | bytes) -> None:
         "Done when the socket has taken it."
