@@ -1,5 +1,6 @@
 """The server extension: a real Jupyter server with logins, real allocations and runs, real sockets."""
 import asyncio
+import functools
 import json
 import re
 import time
@@ -10,6 +11,7 @@ import pytest
 from isolation import Isolation
 from jupyter_process import JupyterProcess
 from jupyter_server.auth import Authorizer
+from pytest_jupyter.jupyter_server import *  # noqa: F403  # its fixtures, for this file only
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
@@ -17,8 +19,14 @@ from lepton_bench.jupyter.actions import release_allocation
 from lepton_bench.jupyter.server import ROUTES
 from lepton_bench.runs.store import RunWriter, new_record, new_run_id, runs_directory
 
-pytest_plugins = ["pytest_jupyter.jupyter_server"]
 PREFIXES = ("/", "/lab/here/", "/user/ann/")
+
+
+def on_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    "Run a test on the loop of its server. pytest-jupyter as a plugin would do so, and start and end a server around every test of ours."
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None: asyncio.get_event_loop_policy().get_event_loop().run_until_complete(test(**fixtures))
+    return run
 
 
 @pytest.fixture(params=["/user/ann/"])
@@ -118,6 +126,7 @@ def addresses() -> list[tuple[str, str]]:
 # who may ask
 
 @pytest.mark.parametrize("jp_base_url", PREFIXES, indirect=True)
+@on_loop
 async def test_every_door_is_closed_without_a_token(jp_serverapp: Any, http_server_client: Any, jp_base_url: str) -> None:
     ours = [r.matcher.regex.pattern for rule in jp_serverapp.web_app.wildcard_router.rules + jp_serverapp.web_app.default_router.rules
             for r in getattr(rule.target, "rules", [rule]) if hasattr(r.matcher, "regex") and "lepton-bench" in r.matcher.regex.pattern]
@@ -128,6 +137,7 @@ async def test_every_door_is_closed_without_a_token(jp_serverapp: Any, http_serv
         assert answer.code == 403, (method, path, answer.code)
 
 
+@on_loop
 async def test_who_is_not_authorized_gets_nothing(jp_serverapp: Any, http_server_client: Any, jp_auth_header: dict, jp_ws_fetch: Callable,
                                                   jp_base_url: str) -> None:
     asked: set[tuple[str, str]] = set()
@@ -146,6 +156,7 @@ async def test_who_is_not_authorized_gets_nothing(jp_serverapp: Any, http_server
     assert refused.value.code == 403 and asked == {("read", "lepton_bench"), ("write", "lepton_bench")}
 
 
+@on_loop
 async def test_no_socket_without_a_token(jp_ws_fetch: Callable, jp_http_port: int, jp_base_url: str, jp_serverapp: Any) -> None:
     from tornado.websocket import websocket_connect
     with pytest.raises(HTTPClientError) as refused: await websocket_connect(f"ws://localhost:{jp_http_port}{jp_base_url}lepton-bench/ws")
@@ -166,6 +177,7 @@ def log_in(jp_serverapp: Any, http_server_client: Any, jp_base_url: str) -> Call
     return cookies
 
 
+@on_loop
 async def test_a_cookie_needs_the_xsrf_token_too(jp_serverapp: Any, http_server_client: Any, jp_base_url: str, log_in: Callable) -> None:
     cookie, xsrf = await log_in()
 
@@ -180,6 +192,7 @@ async def test_a_cookie_needs_the_xsrf_token_too(jp_serverapp: Any, http_server_
         assert await code(method, path, **{"X-XSRFToken": xsrf}) in (400, 404), (method, path)
 
 
+@on_loop
 async def test_a_page_from_elsewhere_gets_no_socket(jp_http_port: int, jp_base_url: str, jp_serverapp: Any, log_in: Callable) -> None:
     from tornado.httpclient import HTTPRequest
     from tornado.websocket import websocket_connect
@@ -193,6 +206,7 @@ async def test_a_page_from_elsewhere_gets_no_socket(jp_http_port: int, jp_base_u
 
 # tables, in parts, resumed, and for a page that does not read
 
+@on_loop
 async def test_a_page_sees_runs_devices_and_what_changes(four_devices: None, open_socket: Callable, ask: Callable) -> None:
     code, status = await ask("GET", "api", "status")
     assert code == 200 and status["home"] and status["survives"] in (True, False) and status["survives_why"]
@@ -214,6 +228,7 @@ async def test_a_page_sees_runs_devices_and_what_changes(four_devices: None, ope
     await page.until(lambda: {"op": "pong"} in page.messages)
 
 
+@on_loop
 async def test_a_page_that_returns_gets_what_it_has_missed(open_socket: Callable) -> None:
     runs = [make_run(name="one"), make_run(name="two"), make_run(name="three")]
     page = await open_socket("runs")
@@ -232,6 +247,7 @@ async def test_a_page_that_returns_gets_what_it_has_missed(open_socket: Callable
     assert message["full"] and len(message["upsert"]) >= 3
 
 
+@on_loop
 async def test_thousands_of_runs_come_in_parts(open_socket: Callable) -> None:
     for _ in range(1300): make_run(status="done")
     start, page = time.monotonic(), await open_socket("runs")
@@ -243,6 +259,7 @@ async def test_thousands_of_runs_come_in_parts(open_socket: Callable) -> None:
     assert keys == sorted(keys, reverse=True)  # the newest first
 
 
+@on_loop
 async def test_a_page_that_does_not_read_costs_nothing(jp_serverapp: Any, jp_http_port: int, jp_base_url: str, open_socket: Callable) -> None:
     service = jp_serverapp.web_app.settings["lepton_bench_service"]
     reader, writer = await asyncio.open_connection("127.0.0.1", jp_http_port, limit=4096)
@@ -297,6 +314,7 @@ async def granted(page: Socket, ask: Callable, **options: Any) -> str:
 async def in_thread(function: Callable, *args: Any) -> Any: return await asyncio.get_running_loop().run_in_executor(None, function, *args)
 
 
+@on_loop
 async def test_from_devices_to_curves_and_back(ask: Callable, open_socket: Callable, jp_serverapp: Any, jp_fetch: Callable) -> None:
     import lepton_bench as lb
     events: list[dict] = []
@@ -353,6 +371,7 @@ async def test_from_devices_to_curves_and_back(ask: Callable, open_socket: Calla
     assert seen == [("allocation", "granted", name), ("run", "started", run.id), ("run", "ended", run.id), ("allocation", "released", name)]
 
 
+@on_loop
 async def test_who_waits_is_seen_and_can_hang_up(four_devices: None, ask: Callable, open_socket: Callable) -> None:
     page = await open_socket("requests", "allocations")
     name = await granted(page, ask, count=4)
@@ -381,11 +400,13 @@ async def test_who_waits_is_seen_and_can_hang_up(four_devices: None, ask: Callab
     ({"count": 9}, "cannot be had"), ({}, "count"), ({"count": "2"}, "count is int"), ({"count": 1, "gpus": 2}, "The options are"),
     ({"count": 1, "kind": "tpu"}, "no device of kind"), ({"count": 1, "name": "../x"}, "not a name"), ({"count": 1, "memory": "much"}, "not a size"),
     ({"count": 1, "engine": "moon"}, "no engine"), ({"count": 1, "kernel": "no-such"}, "no kernel"), ([], "JSON object")])
+@on_loop
 async def test_a_wrong_request_is_answered_with_words(four_devices: None, ask: Callable, body: Any, words: str) -> None:
     code, answer = await ask("POST", "api", "requests", body=body)
     assert code == (404 if words == "no kernel" else 400) and words in answer["message"] and answer["type"], answer
 
 
+@on_loop
 async def test_no_path_leads_out_of_the_runs(http_server_client: Any, jp_auth_header: dict, jp_base_url: str, open_socket: Callable) -> None:
     make_run()
     (runs_directory().parent/"secret").mkdir(exist_ok=True)
@@ -402,6 +423,7 @@ async def test_no_path_leads_out_of_the_runs(http_server_client: Any, jp_auth_he
     assert header["reply"]["kind"] == "gone"
 
 
+@on_loop
 async def test_a_kernel_owns_what_its_page_takes(four_devices: None, ask: Callable, open_socket: Callable, jp_fetch: Callable, jp_serverapp: Any) -> None:
     from jupyter_client.asynchronous.client import AsyncKernelClient
     answer = await jp_fetch("api", "sessions", method="POST",
@@ -426,6 +448,7 @@ async def test_a_kernel_owns_what_its_page_takes(four_devices: None, ask: Callab
         await jp_serverapp.kernel_manager.shutdown_kernel(kernel, now=True)
 
 
+@on_loop
 async def test_two_pages_of_one_run_share_what_was_read(jp_serverapp: Any, open_socket: Callable) -> None:
     import numpy as np
     from lepton_bench.runs.metrics import MetricsWriter, record_type
