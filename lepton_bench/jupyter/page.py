@@ -42,6 +42,7 @@ def _finite(content: Any) -> Any:
 class SystemSeries(RunSeries):
     "The processors, memory and devices of a run's ranks, as series."
     stamps: Any = None
+    not_before = 0.  # monotonic seconds
 
     def poll(self, timed: bool = False, budget: float = float("inf")) -> int:
         from lepton_bench.runs.metrics import read_system
@@ -49,7 +50,7 @@ class SystemSeries(RunSeries):
         with self.lock:
             if not self.directory.is_dir(): raise FileNotFoundError(f"{self.directory} is not there")
             stamps = [stamp_of(p) for p in sorted((self.directory/"metrics").glob("*.system.arrow"))]
-            if stamps == self.stamps: return self.version
+            if stamps == self.stamps or (start := time.monotonic()) < self.not_before: return self.version
             table, series = read_system(self.directory), dict[tuple[str, int], GrowingSeries]()
             for name, ranks in split(table).items():
                 for s in ranks:
@@ -59,6 +60,7 @@ class SystemSeries(RunSeries):
             self.timed, self.stamps, self.version = True, stamps, self.version + 1
             attempt = Attempt(self.directory)
             attempt.series, attempt.began, self.attempts = series, began, {0: attempt}
+            self.not_before = 21*time.monotonic() - 20*start  # of a week's samples, reading must not become the main work
             return self.version
 
 # %% ../../nbs/jupyter/59_page.ipynb #c008
@@ -128,14 +130,22 @@ class Page:
                  shelf: Shelf,
                  workers: Executor,  # threads that read files
                  send: Callable[[str | bytes], Awaitable[None]],  # done when the socket has taken it
+                 fail: Callable[[BaseException], None] = lambda error: None,  # called when something has gone wrong that should not
                  ):
-        self.topics, self.shelf, self.workers, self.send = topics, shelf, workers, send
+        self.topics, self.shelf, self.workers, self.send, self.fail = topics, shelf, workers, send, fail
         self.joined: dict[str, Topic] = {}
         self.seen: dict[str, int | None] = {}  # topic -> version
         self.problems: dict[str, str] = {}  # topic -> the last that was said
         self.logs: dict[str, LogReader] = {}
         self.news, self.questions = asyncio.Event(), asyncio.Queue[dict](100)
         self.tasks = [asyncio.create_task(self._send_news()), asyncio.create_task(self._answer())]
+        for task in self.tasks: task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task) -> None:
+        "A page whose tasks have ended is dead: better that it connects again."
+        if not task.cancelled() and (error := task.exception()):
+            self.close()
+            self.fail(error)
 
     def wake(self) -> None: self.news.set()
 

@@ -18,10 +18,11 @@ from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import ensure_async
 from tornado import web
+from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..errors import BenchError, DeviceError, SettingsError
-from .actions import BadRequest, kernel_owner, kernels_by_pid, release_allocation, remove_run, restart_allocation, stop_run
+from .actions import BadRequest, WrongState, kernel_owner, kernels_by_pid, release_allocation, remove_run, restart_allocation, stop_run
 from .page import Page, encode
 from .run_files import NotThere, csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
 from .service import EVENTS, Service, event_schemas, status, tell
@@ -29,10 +30,13 @@ from .service import EVENTS, Service, event_schemas, status, tell
 # %% ../../nbs/jupyter/64_server.ipynb #c004
 RESOURCE = "lepton_bench"
 
-def code_of(error: BenchError) -> int:
+def code_of(error: BenchError,
+            otherwise: int = 409,  # for errors that do not say it themselves
+            ) -> int:
     "The HTTP status for an error of ours."
     if isinstance(error, NotThere): return 404
-    return 400 if isinstance(error, BadRequest | DeviceError | SettingsError) else 409
+    if isinstance(error, WrongState): return 409
+    return 400 if isinstance(error, BadRequest | DeviceError | SettingsError) else otherwise
 
 class BenchHandler(APIHandler):
     "What all addresses have in common."
@@ -45,10 +49,13 @@ class BenchHandler(APIHandler):
         self.set_status(code)
         self.finish(encode(content))
 
-    async def answer(self, doing: Callable, function: Callable, *args: Any, code: int = 200) -> Any:
+    def refuse(self, error: BenchError, otherwise: int = 409) -> None:
+        self.say({"message": str(error), "type": type(error).__name__}, code_of(error, otherwise))
+
+    async def answer(self, doing: Callable, function: Callable, *args: Any, code: int = 200, otherwise: int = 409) -> None:
         "Have something done, and answer with what it gives."
         try: found = await doing(function, *args)
-        except BenchError as e: self.say({"message": str(e), "type": type(e).__name__}, code_of(e))
+        except BenchError as e: self.refuse(e, otherwise)
         else: self.say({} if found is None else found, code)
 
     def number(self, name: str, default: int) -> int:
@@ -72,12 +79,12 @@ class RequestsHandler(BenchHandler):
         given, owner, label = self.get_json_body(), None, "JupyterLab"
         if isinstance(given, dict) and given.get("kernel"):
             try: owner, label = kernel_owner(self.kernel_manager, str(given["kernel"])), await self.notebook_of(str(given["kernel"]))
-            except BenchError as e: return self.say({"message": str(e), "type": type(e).__name__}, code_of(e))
+            except BenchError as e: return self.refuse(e)
         def ask() -> dict:
             request = self.service.requests.ask(given, owner, label)  # type: ignore[arg-type]  # it checks what was given
             tell(self.service, request)
             return {"id": request.id, "name": request.spec.name}
-        await self.answer(self.service.act, ask, code=201)
+        await self.answer(self.service.act, ask, code=201, otherwise=400)
 
     async def notebook_of(self, kernel: str) -> str:
         "The name of the notebook with that kernel."
@@ -130,13 +137,15 @@ class MetricsHandler(BenchHandler):
     @authorized
     async def get(self, id: str) -> None:
         try: pieces = csv_pieces(await self.service.read(_points, id), self.get_query_arguments("names") or None)
-        except BenchError as e: return self.say({"message": str(e), "type": type(e).__name__}, code_of(e))
+        except BenchError as e: return self.refuse(e)
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{id.encode("ascii", "replace").decode()}.csv"')
-        while piece := await self.service.read(next, pieces, b""):
-            self.write(piece)
-            await self.flush()
-        self.finish(set_content_type="text/csv; charset=utf-8")
+        try:
+            while piece := await self.service.read(next, pieces, b""):
+                self.write(piece)
+                await self.flush()
+            self.finish(set_content_type="text/csv; charset=utf-8")
+        except StreamClosedError: pass  # the download was cancelled
 
 class SourceHandler(BenchHandler):
     "What was launched."
@@ -176,7 +185,11 @@ class BenchSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ig
     def open(self, *args: Any, **kwargs: Any) -> None:
         super().open(*args, **kwargs)
         service: Service = self.settings["lepton_bench_service"]
-        self.page = Page(service.topics, service.shelf, service.files, self.send)
+        self.page = Page(service.topics, service.shelf, service.files, self.send, self.fail)
+
+    def fail(self, error: BaseException) -> None:
+        self.log.error("a page's connection has failed", exc_info=error)
+        self.close(1011)  # the page connects again
 
     async def send(self, message: str | bytes) -> None:
         "Done when the socket has taken it."

@@ -50,7 +50,7 @@ class Topic:
             self.soon.clear()
             before = self.ready, self.table.version, self.problem
             try: await look(self.table)
-            except (BenchError, OSError) as e: self.problem = str(e)
+            except Exception as e: self.problem = str(e) if isinstance(e, BenchError | OSError) else repr(e)  # readers are told; nobody else would say it
             else: self.ready, self.problem = True, ""
             if before != (self.ready, self.table.version, self.problem): self.wake()
             try: await asyncio.wait_for(self.soon.wait(), self.every)
