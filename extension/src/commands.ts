@@ -3,7 +3,7 @@ import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/applica
 import { IBench } from './tokens';
 
 export const commandsPlugin: JupyterFrontEndPlugin<void> = {
-  id: 'lepton-bench:plugin',
+  id: 'lepton-bench:commands',
   description: 'Commands and settings of lepton_bench.',
   autoStart: true,
   requires: [IBench],
