@@ -200,7 +200,9 @@ export namespace CommandIDs {
   export const openRun = 'lepton-bench:open-run'; // args {run}
   export const stopRun = 'lepton-bench:stop-run'; // args {run, kill?}
   export const removeRun = 'lepton-bench:remove-run'; // args {run}
-  export const cancel = 'lepton-bench:cancel'; // args {request}
+  export const cancel = 'lepton-bench:cancel'; // args {request}: hang up, or forget what has ended
+  export const devicesTable = 'lepton-bench:devices-table'; // toggles the table behind the tiles
+  export const onTarget = 'lepton-bench:on-target'; // args {command}: that command, for what a context menu was opened on
   export const launch = 'lepton-bench:launch'; // the dialog for the current notebook
   export const copyRunId = 'lepton-bench:copy-run-id'; // args {run}
 }

@@ -1,0 +1,28 @@
+/** Context menus: a command for the row that was clicked. Rows carry what commands take as data-lb-…. */
+import type { JupyterFrontEnd } from '@jupyterlab/application';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import { CommandIDs } from '../tokens';
+
+const WORDS: Record<string, string> = { lbRun: 'run', lbAllocation: 'allocation', lbStatus: 'status', lbName: 'name' };
+
+/** What the data of a row means as arguments. */
+export function argumentsOf(data: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(Object.entries(WORDS).filter(([key]) => data[key]).map(([key, word]) => [word, data[key]!]));
+}
+
+export function addOnTarget(app: JupyterFrontEnd): void {
+  const { commands } = app;
+  const target = ({ command, ...given }: ReadonlyPartialJSONObject): [string, ReadonlyPartialJSONObject] => {
+    const node = app.contextMenuHitTest(node => !!(node.dataset?.lbRun || node.dataset?.lbAllocation));
+    return [String(command), { ...given, ...(node ? argumentsOf(node.dataset) : {}) }];
+  };
+  const known = (args: ReadonlyPartialJSONObject): boolean => commands.hasCommand(String(args.command));
+  commands.addCommand(CommandIDs.onTarget, {
+    label: args => (known(args) ? commands.label(...target(args)) : ''),
+    caption: args => (known(args) ? commands.caption(...target(args)) : ''),
+    icon: args => (known(args) ? commands.icon(...target(args)) : undefined),
+    isVisible: known,
+    isEnabled: args => known(args) && commands.isEnabled(...target(args)),
+    execute: args => commands.execute(...target(args))
+  });
+}
