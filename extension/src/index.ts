@@ -4,5 +4,6 @@ import { displaysPlugin } from './displays/plugin';
 import { notebookPlugin } from './notebook/plugin';
 import { modelPlugin, preferencesPlugin } from './plugin';
 import { sidebarPlugin } from './sidebar/plugin';
+import { statusbarPlugin } from './statusbar/plugin';
 
-export default [preferencesPlugin, modelPlugin, commandsPlugin, sidebarPlugin, dashboardPlugin, notebookPlugin, displaysPlugin];
+export default [preferencesPlugin, modelPlugin, commandsPlugin, sidebarPlugin, statusbarPlugin, dashboardPlugin, notebookPlugin, displaysPlugin];

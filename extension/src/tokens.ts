@@ -76,7 +76,7 @@ export interface RunRow extends Row {
   attempt: number;
   restarts: number;
   step: number | null;
-  progress: { done: number; total: number } | null;
+  progress: { done: number; total: number | null } | null;
   values: Record<string, number | string>;
   checkpoint: number | null;
 }

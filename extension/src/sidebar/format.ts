@@ -33,8 +33,8 @@ export function value(x: number | string): string {
 }
 
 /** Seconds until the end, at the pace so far; null where nothing can be said. */
-export function timeLeft(progress: { done: number; total: number } | null, started: number | null, now: number): number | null {
-  if (!progress || started === null || !(progress.done > 0) || !(progress.total > 0)) return null;
+export function timeLeft(progress: { done: number; total: number | null } | null, started: number | null, now: number): number | null {
+  if (!progress || started === null || !(progress.done > 0) || !progress.total) return null;
   return Math.max(0, ((now - started) * (progress.total - progress.done)) / progress.done);
 }
 
