@@ -1,14 +1,8 @@
-/** Context menus: a command for the row that was clicked. Rows carry what commands take as data-lb-…. */
+/** Context menus: a command for the row that was clicked. */
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { CommandIDs } from '../tokens';
-
-const WORDS: Record<string, string> = { lbRun: 'run', lbAllocation: 'allocation', lbStatus: 'status', lbName: 'name' };
-
-/** What the data of a row means as arguments. */
-export function argumentsOf(data: Record<string, string | undefined>): Record<string, string> {
-  return Object.fromEntries(Object.entries(WORDS).filter(([key]) => data[key]).map(([key, word]) => [word, data[key]!]));
-}
+import { argumentsOf } from './arguments';
 
 export function addOnTarget(app: JupyterFrontEnd): void {
   const { commands } = app;

@@ -25,22 +25,22 @@ function Fieldset({ form, devices, id }: { form: AllocateForm; devices: Readonly
   const shared = { className: 'jp-mod-styled', 'aria-describedby': form.error ? id : undefined };
   return (
     <fieldset className="jp-lb-fields" disabled={form.stage !== 'editing'}>
-      <Field label={devices.size ? trans.__('Devices (%1 of %2 free)', free, devices.size) : trans.__('Devices')}>
+      <Field label={devices.size ? trans.__('Devices (%1/%2 free)', free, devices.size) : trans.__('Devices')}>
         {key => <input {...shared} id={key} ref={first} type="number" min={1} step={1} required value={fields.count} onChange={set('count')} />}
       </Field>
       <Field label={trans.__('Kind')}>
         {key => (
           <select {...shared} id={key} value={fields.kind} onChange={set('kind')}>
-            <option value="">{trans.__('what there is')}</option>
+            <option value="">{trans.__('any')}</option>
             {kinds.map(kind => <option key={kind}>{kind}</option>)}
           </select>
         )}
       </Field>
-      <Field label={trans.__('Free memory, each')}>{key => <input {...shared} id={key} placeholder="20GB" value={fields.memory} onChange={set('memory')} />}</Field>
+      <Field label={trans.__('Free memory')}>{key => <input {...shared} id={key} placeholder="20GB" title={trans.__('What each device must have free')} value={fields.memory} onChange={set('memory')} />}</Field>
       <Field label={trans.__('Engine')}>
         {key => <select {...shared} id={key} value={fields.engine} onChange={set('engine')}>{ENGINES.map(engine => <option key={engine}>{engine}</option>)}</select>}
       </Field>
-      <Field label={trans.__('Name')}>{key => <input {...shared} id={key} placeholder={trans.__('made up if empty')} value={fields.name} onChange={set('name')} />}</Field>
+      <Field label={trans.__('Name')}>{key => <input {...shared} id={key} placeholder={trans.__('made up')} value={fields.name} onChange={set('name')} />}</Field>
     </fieldset>
   );
 }

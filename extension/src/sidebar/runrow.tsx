@@ -12,7 +12,11 @@ import { Ago, Bar, IconCommand } from './pieces';
 export const statusText = (status: Status, trans: TranslationBundle): string =>
   ({ waiting: trans.__('waiting'), running: trans.__('running'), done: trans.__('done'), failed: trans.__('failed'), stopped: trans.__('stopped'), lost: trans.__('lost'), damaged: trans.__('damaged') })[status] ?? status;
 
-const valuesText = (row: RunRow): string => Object.entries(row.values).map(([name, x]) => `${name} ${value(x)}`).join(' · ');
+/** Why it ended as it did not have to; else its last values. */
+function endText(row: RunRow): string {
+  const values = Object.entries(row.values).map(([name, x]) => `${name} ${value(x)}`).join(' · ');
+  return (row.status !== 'done' && row.reason !== row.status && row.reason) || values;
+}
 
 function Progress({ row }: { row: RunRow }): JSX.Element | null {
   const { trans } = useBench();
@@ -46,6 +50,7 @@ export const RunLine = memo(({ row, index, active, height, onFocus, onKey, onOpe
   const goes = going(row.status);
   const tab = active ? 0 : -1;
   const args = { run: row.id, name: row.name };
+  const text = endText(row);
   const said = [statusText(row.status, trans), row.restarts ? trans._n('%1 restart', '%1 restarts', row.restarts) : ''].filter(Boolean).join(', ');
   return (
     <div className="jp-lb-run" role="row" aria-rowindex={index + 1} aria-selected={active} tabIndex={tab} data-state={row.status} data-lb-run={row.id} data-lb-status={row.status} data-lb-name={row.name}
@@ -59,7 +64,7 @@ export const RunLine = memo(({ row, index, active, height, onFocus, onKey, onOpe
         </div>
         <div className="jp-lb-line jp-lb-dim">
           {row.status === 'running' && row.progress ? <Progress row={row} /> : <span className="jp-lb-state">{said}</span>}
-          <span className="jp-lb-cut" title={row.reason ?? valuesText(row)}>{row.reason ?? valuesText(row)}</span>
+          {text && <span className="jp-lb-cut" title={text}>{text}</span>}
         </div>
       </div>
       <div className="jp-lb-actions" role="gridcell">
