@@ -70,7 +70,7 @@ test('the status bar counts', () => {
 });
 
 test('a row says what its context menu takes', () => {
-  assert.deepEqual(argumentsOf({ lbRun: 'r', lbStatus: 'done', lbName: '', other: 'x' }), { run: 'r', status: 'done' });
+  assert.deepEqual(argumentsOf({ run: 'r', status: 'done', name: '', other: 'x' }), { run: 'r', status: 'done' });
 });
 
 let net: FakeNetwork;

@@ -1,8 +1,8 @@
-/** Rows carry what commands take as data-lb-…. */
+/** Rows carry what commands take as data-…. */
 
-const WORDS: Record<string, string> = { lbRun: 'run', lbAllocation: 'allocation', lbStatus: 'status', lbName: 'name' };
+const WORDS = ['run', 'allocation', 'status', 'name'];
 
 /** What the data of a row means as arguments. */
 export function argumentsOf(data: Record<string, string | undefined>): Record<string, string> {
-  return Object.fromEntries(Object.entries(WORDS).filter(([key]) => data[key]).map(([key, word]) => [word, data[key]!]));
+  return Object.fromEntries(WORDS.filter(word => data[word]).map(word => [word, data[word]!]));
 }

@@ -4,10 +4,12 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { CommandIDs } from '../tokens';
 import { argumentsOf } from './arguments';
 
+const ROWS = ['jp-lb-run', 'jp-lb-allocation'];
+
 export function addOnTarget(app: JupyterFrontEnd): void {
   const { commands } = app;
   const target = ({ command, ...given }: ReadonlyPartialJSONObject): [string, ReadonlyPartialJSONObject] => {
-    const node = app.contextMenuHitTest(node => !!(node.dataset?.lbRun || node.dataset?.lbAllocation));
+    const node = app.contextMenuHitTest(node => !!node.classList && ROWS.some(name => node.classList.contains(name)));
     return [String(command), { ...given, ...(node ? argumentsOf(node.dataset) : {}) }];
   };
   const known = (args: ReadonlyPartialJSONObject): boolean => commands.hasCommand(String(args.command));

@@ -31,7 +31,7 @@ export const Card = memo(({ row }: { row: AllocationRow }) => {
   const settled = bench.connected && row.state !== 'releasing';
   const ranks = row.ranks.map(r => `${r.rank} (${r.pid})`).join(', ');
   return (
-    <li className="jp-lb-card jp-lb-allocation" data-state={row.state} data-lb-allocation={row.name}>
+    <li className="jp-lb-card jp-lb-allocation" data-state={row.state} data-allocation={row.name}>
       <div className="jp-lb-line">
         <span className="jp-lb-dot" aria-hidden="true" />
         <strong className="jp-lb-cut" title={row.name}>{row.name}</strong>

@@ -53,7 +53,7 @@ export const RunLine = memo(({ row, index, active, height, onFocus, onKey, onOpe
   const text = endText(row);
   const said = [statusText(row.status, trans), row.restarts ? trans._n('%1 restart', '%1 restarts', row.restarts) : ''].filter(Boolean).join(', ');
   return (
-    <div className="jp-lb-run" role="row" aria-rowindex={index + 1} aria-selected={active} tabIndex={tab} data-state={row.status} data-lb-run={row.id} data-lb-status={row.status} data-lb-name={row.name}
+    <div className="jp-lb-run" role="row" aria-rowindex={index + 1} aria-selected={active} tabIndex={tab} data-state={row.status} data-run={row.id} data-status={row.status} data-name={row.name}
       style={{ top: index * height, height }} onFocus={() => onFocus(row.id)} onKeyDown={event => onKey(event, row)} onClick={() => onOpen(row)}>
       <div className="jp-lb-cell" role="gridcell">
         <div className="jp-lb-line">

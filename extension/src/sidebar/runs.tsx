@@ -57,7 +57,7 @@ function RunList({ rows }: { rows: RunRow[] }): JSX.Element {
   latest.current = { rows, index };
   place.current.index = index;
 
-  const focus = useCallback((id: string) => requestAnimationFrame(() => box.current?.querySelector<HTMLElement>(`[data-lb-run="${CSS.escape(id)}"]`)?.focus({ preventScroll: true })), [box]);
+  const focus = useCallback((id: string) => requestAnimationFrame(() => box.current?.querySelector<HTMLElement>(`[data-run="${CSS.escape(id)}"]`)?.focus({ preventScroll: true })), [box]);
   useEffect(() => {
     if (at < 0 && place.current.inside && rows[index]) focus(rows[index].id);
   });
