@@ -1,5 +1,5 @@
 /** Allocations: who has what, what waits, and the form that asks for more. */
-import { linkIcon, refreshIcon } from '@jupyterlab/ui-components';
+import { closeIcon, linkIcon, refreshIcon } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { memo, useMemo } from 'react';
 import { CommandIDs, type AllocationRow, type RequestRow } from '../tokens';
@@ -63,20 +63,18 @@ export const Card = memo(({ row }: { row: AllocationRow }) => {
 
 /** What waits or has failed, of this server. */
 const Waiting = memo(({ row }: { row: RequestRow }) => {
-  const { trans } = useBench();
+  const { bench, trans } = useBench();
   const waits = row.state === 'waiting';
   return (
     <li className="jp-lb-card" data-state={row.state}>
       <div className="jp-lb-line">
         <span className="jp-lb-dot" aria-hidden="true" />
         <strong className="jp-lb-cut" title={row.name}>{row.name}</strong>
-        <span className="jp-lb-state">{waits ? trans._n('waits for %1 device', 'waits for %1 devices', row.count) : trans.__('not given')}</span>
+        <span className="jp-lb-cut jp-lb-dim">{waits ? trans._n('waits for %1 device', 'waits for %1 devices', row.count) : trans.__('not given')}</span>
+        <span className="jp-lb-age"><Ago since={row.created} every={waits ? 1 : 5} /></span>
+        <IconCommand command={CommandIDs.cancel} args={{ request: row.id }} icon={closeIcon} name={waits ? trans.__('Cancel the request %1', row.name) : trans.__('Dismiss %1', row.name)} enabled={bench.connected} />
       </div>
       {row.text && <div className={`jp-lb-wrap ${waits ? '' : 'jp-lb-error'}`}>{row.text}</div>}
-      <div className="jp-lb-line">
-        <span className="jp-lb-grow"><Ago since={row.created} /></span>
-        <TextCommand command={CommandIDs.cancel} args={{ request: row.id }}>{waits ? trans.__('Cancel') : trans.__('Dismiss')}</TextCommand>
-      </div>
     </li>
   );
 });

@@ -51,7 +51,7 @@ function Waits({ form }: { form: AllocateForm }): JSX.Element {
   const request = form.request;
   return (
     <div className="jp-lb-waits" role="status">
-      <strong>{trans.__('Waiting')}{request && <> · <Ago since={request.created} /></>}</strong>
+      <strong>{trans._n('Waiting for %1 device', 'Waiting for %1 devices', Number(form.fields.count))}{request && <> · <Ago since={request.created} /></>}</strong>
       <div>{request?.text || trans.__('Asking…')}</div>
     </div>
   );
@@ -73,16 +73,15 @@ export function FormView({ form, devices }: { form: AllocateForm; devices: Reado
         event.stopPropagation();
         form.close();
       }}>
-      <Fieldset form={form} devices={devices} id={id} />
-      {form.kernel && (
+      {waiting ? <Waits form={form} /> : <Fieldset form={form} devices={devices} id={id} />}
+      {form.kernel && !waiting && (
         <div className="jp-lb-line">
           <span className="jp-lb-cut">{trans.__('Owned by the kernel of %1', form.kernel.label)}</span>
           <button type="button" className="jp-lb-link" disabled={form.stage !== 'editing'} onClick={() => form.disown()}>{trans.__('by nobody')}</button>
         </div>
       )}
-      {waiting && <Waits form={form} />}
-      <div id={id} role="alert">{form.error && <div className="jp-lb-error">{form.error}</div>}</div>
       <div className="jp-lb-buttons">
+        <div id={id} role="alert">{form.error && <div className="jp-lb-error">{form.error}</div>}</div>
         <button type="button" className="jp-lb-button jp-mod-styled jp-mod-reject" disabled={form.stage === 'sending'} onClick={() => (waiting ? void form.cancel() : form.close())}>
           {trans.__('Cancel')}
         </button>

@@ -64,7 +64,7 @@ export const RunLine = memo(({ row, index, active, height, onFocus, onKey, onOpe
         </div>
         <div className="jp-lb-line jp-lb-dim">
           {row.status === 'running' && row.progress ? <Progress row={row} /> : <span className="jp-lb-state">{said}</span>}
-          {text && <span className="jp-lb-cut" title={text}>{text}</span>}
+          {text && <span className="jp-lb-cut" title={text}>· {text}</span>}
         </div>
       </div>
       <div className="jp-lb-actions" role="gridcell">
