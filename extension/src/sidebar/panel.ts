@@ -1,14 +1,15 @@
 /** The sidebar: three sections under one icon. */
-import { CommandToolbarButton, SidePanel, Toolbar } from '@jupyterlab/ui-components';
+import { ReactWidget, SidePanel, Toolbar } from '@jupyterlab/ui-components';
 import type { ITranslator } from '@jupyterlab/translation';
 import { Signal, type ISignal } from '@lumino/signaling';
 import type { AccordionPanel } from '@lumino/widgets';
+import { createElement } from 'react';
 import { CommandIDs } from '../tokens';
 import { Allocations } from './allocations';
 import type { Bench } from './context';
 import { Devices } from './devices';
 import { benchIcon } from './icons';
-import { Trouble } from './pieces';
+import { TitleCommand, Trouble } from './pieces';
 import { Runs } from './runs';
 import { Section } from './section';
 
@@ -36,7 +37,7 @@ export class BenchSidebar extends SidePanel {
     const bar = (id: string, name: string): Toolbar => {
       const toolbar = new Toolbar();
       toolbar.node.setAttribute('aria-label', name);
-      toolbar.addItem(id, new CommandToolbarButton({ commands, id, label: '' }));
+      toolbar.addItem(id, ReactWidget.create(createElement(TitleCommand, { commands, id })));
       return toolbar;
     };
     this.devices = new Section<{ table: boolean }>(tools, Devices, { table: false }, bar(CommandIDs.devicesTable, trans.__('Devices toolbar')));

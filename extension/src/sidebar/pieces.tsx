@@ -1,8 +1,8 @@
 /** Small parts that the sections share. */
 import type { LabIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import { memo, type ReactNode } from 'react';
-import { useBench } from './context';
+import { memo, useEffect, useReducer, type ReactNode } from 'react';
+import { useBench, type Bench } from './context';
 import { duration } from './format';
 import { useBusy, useNow, useSignal } from './hooks';
 
@@ -19,6 +19,22 @@ export function IconCommand(props: { command: string; args: ReadonlyPartialJSONO
         run(() => commands.execute(props.command, props.args));
       }}>
       <props.icon.react tag="span" width="14px" height="14px" />
+    </button>
+  );
+}
+
+/** A command in the title of a section. JupyterLab's own button there puts aria-pressed where it may not stand. */
+export function TitleCommand({ commands, id }: { commands: Bench['commands']; id: string }): JSX.Element {
+  const [, again] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => {
+    commands.commandChanged.connect(again);
+    return () => void commands.commandChanged.disconnect(again);
+  }, [commands]);
+  const Icon = commands.icon(id) as LabIcon;
+  return (
+    <button type="button" className="jp-lb-icon" title={commands.caption(id)} aria-label={commands.label(id)} disabled={!commands.isEnabled(id)}
+      aria-pressed={commands.isToggleable(id) ? commands.isToggled(id) : undefined} onClick={() => void commands.execute(id)}>
+      <Icon.react tag="span" width="16px" height="16px" />
     </button>
   );
 }
