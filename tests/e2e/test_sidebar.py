@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import REPOSITORY, browser_page, chromium, lab_server, until  # noqa: E402
+from lab import REPOSITORY, LabServer, browser_page, chromium, lab_server, until  # noqa: E402
 
 EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
 AXE = REPOSITORY/"extension"/"node_modules"/"axe-core"/"axe.min.js"
@@ -49,29 +50,36 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def environment(place, folder: Path, enabled: bool = True) -> dict[str, str]:
+    "Of a server with this checkout's extension, whatever is installed."
+    extensions, config = folder/".share"/"labextensions", folder/".etc"/"jupyter_server_config.d"
+    for made in (extensions, config): made.mkdir(parents=True, exist_ok=True)
+    if not (extensions/"lepton-bench").exists(): (extensions/"lepton-bench").symlink_to(EXTENSION)
+    (config/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": enabled}}}))
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    return {**place.environment(), "PYTHONPATH": path, "JUPYTER_PATH": str(extensions.parent), "JUPYTER_CONFIG_PATH": str(config.parent)}
+
+
 @pytest.fixture(scope="module")
 def server(folder, place) -> Iterator[str]:
-    "With this checkout's extension, whatever is installed."
-    extensions, config = folder/".share"/"labextensions", folder/".etc"/"jupyter_server_config.d"
-    for made in (extensions, config): made.mkdir(parents=True)
-    (extensions/"lepton-bench").symlink_to(EXTENSION)
-    (config/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": True}}}))
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    with lab_server(folder, {**place.environment(), "PYTHONPATH": path, "JUPYTER_PATH": str(extensions.parent), "JUPYTER_CONFIG_PATH": str(config.parent)}) as address:
-        yield address
+    with lab_server(folder, environment(place, folder)) as address: yield address
 
 
 class Sidebar:
     "The sidebar of one page."
 
-    def __init__(self, page: Any, address: str, reset: bool = True) -> None:
+    def __init__(self, page: Any, address: str, connected: bool = True) -> None:
         self.page = page
         base, _, token = address.partition("?")
-        page.goto(f"{base}?{'reset&' if reset else ''}{token}")
+        page.goto(f"{base}?reset&{token}")
         page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
         self.node = page.locator("#lepton-bench-sidebar")
-        if reset: page.locator(".jp-SideBar [data-id='lepton-bench-sidebar']").click()
-        self.node.locator(".jp-lb-tile").first.wait_for(timeout=30_000)
+        self.show()
+        if connected: self.node.locator(".jp-lb-tile").first.wait_for(timeout=30_000)
+
+    def show(self) -> None:
+        "By its icon, unless it is shown."
+        if not self.node.is_visible(): self.page.locator(".jp-SideBar [data-id='lepton-bench-sidebar']").click()
 
     def devices(self) -> list[str]:
         "What the tiles say of their state."
@@ -171,7 +179,7 @@ def test_allocate_watch_stop_release(sidebar, server, place, folder, screenshots
 def test_release_while_running_asks_and_a_second_page_keeps_in_step(sidebar, server, place, folder, screenshots):
     sidebar.form(Devices="2", Name="both")
     sidebar.node.locator("[data-allocation='both']").wait_for(timeout=60_000)
-    with sidebar.page.context.new_page() as page:
+    with sidebar.page.context.browser.new_page() as page:
         other = Sidebar(page, server)
         run = launch(place, folder, "both")
         for one in (sidebar, other): one.node.locator(f"[data-run='{run}']").get_by_role("progressbar").wait_for(timeout=30_000)
@@ -212,19 +220,28 @@ def test_by_keyboard_alone_and_in_every_theme(sidebar, screenshots):
         sidebar.theme(theme)
         page.screenshot(path=screenshots/f"sidebar-{theme.lower().replace(' ', '-')}.png")
         assert sidebar.problems() == [], theme
-    node.get_by_label("Devices").first.focus()
+    node.locator(".jp-lb-form").get_by_label("Devices").focus()
     page.keyboard.press("Escape")
     node.locator(".jp-lb-form").wait_for(state="detached")
 
 
-def test_it_says_when_the_server_is_gone_and_comes_back(sidebar, screenshots):
-    "The extension of the server is not there: a page of another server would say it so."
-    page = sidebar.page
-    page.route("**/lepton-bench/api/status", lambda route: route.fulfill(status=404, body="{}"))
-    page.route_web_socket("**/lepton-bench/ws*", lambda socket: socket.close())
-    page.reload()
-    trouble = sidebar.node.locator(".jp-lb-trouble")
-    trouble.wait_for(timeout=60_000)
-    assert "server extension" in trouble.inner_text() and "tried again" in trouble.inner_text()
-    assert not page.locator(".jp-lb-status").is_visible()
-    page.screenshot(path=screenshots/"sidebar-not-connected.png")
+def test_it_says_why_it_is_not_connected_and_comes_back(place, tmp_path, screenshots):
+    "A server without our extension, no server at all, then one as it should be."
+    server = LabServer(tmp_path, environment(place, tmp_path, enabled=False))
+    address = server.start()
+    port = urlsplit(address).port
+    try:
+        with browser_page() as page:
+            sidebar = Sidebar(page, address, connected=False)
+            trouble = sidebar.node.locator(".jp-lb-trouble")
+            trouble.wait_for(timeout=60_000)
+            assert "server extension" in trouble.inner_text() and "tried again" in trouble.inner_text()
+            assert "Not connected" in sidebar.text(".jp-lb-empty") and not page.locator(".jp-lb-status").is_visible()
+            page.screenshot(path=screenshots/"sidebar-not-connected.png")
+            server.stop()
+            until(lambda: "does not answer" in trouble.inner_text(), "it says so", 40, trouble.inner_text)
+            environment(place, tmp_path)
+            server.start(port)
+            sidebar.node.locator(".jp-lb-tile").first.wait_for(timeout=60_000)
+            assert not trouble.count() and page.locator(".jp-lb-status").is_visible()
+    finally: server.stop()
