@@ -109,7 +109,7 @@ class Sidebar:
         "What axe-core finds serious, in the sidebar and in the status bar."
         if not self.page.evaluate("'axe' in window"): self.page.add_script_tag(path=AXE)
         found = self.page.evaluate("axe.run({include: [['#lepton-bench-sidebar'], ['.jp-lb-status']]}, {resultTypes: ['violations']})")
-        return [f"{v['id']}: {n['html'][:200]} {n['failureSummary']}" for v in found["violations"] if v["impact"] in ("serious", "critical") for n in v["nodes"]]
+        return [f"{v['id']}: {n['html'][:99]} {n['failureSummary']}" for v in found["violations"] if v["impact"] in ("serious", "critical") for n in v["nodes"]]
 
 
 @pytest.fixture
@@ -123,7 +123,8 @@ def sidebar(server, place, folder) -> Iterator[Sidebar]:
 def launch(place, folder: Path, allocation: str) -> str:
     "A run of two ranks, from another process, as a notebook does it."
     env = {**place.environment(), "PYTHONPATH": str(REPOSITORY)}
-    found = subprocess.run([sys.executable, "-c", ATTACH, allocation], env=env, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    found = subprocess.run([sys.executable, "-c", ATTACH, allocation], env=env, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           timeout=60)
     assert found.returncode == 0, found.stderr
     return found.stdout.split()[-1]
 
