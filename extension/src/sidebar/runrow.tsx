@@ -67,7 +67,7 @@ export const RunLine = memo(({ row, index, active, height, onFocus, onKey, onOpe
           {text && <span className="jp-lb-cut" title={text}>· {text}</span>}
         </div>
       </div>
-      <div className="jp-lb-actions" role="gridcell">
+      <div className="jp-lb-actions" role="gridcell" onClick={event => event.stopPropagation()}>
         {goes
           ? <IconCommand command={CommandIDs.stopRun} args={args} icon={stopIcon} name={trans.__('Stop %1', row.name)} tab={tab} />
           : <IconCommand command={CommandIDs.removeRun} args={args} icon={deleteIcon} name={trans.__('Delete %1', row.name)} tab={tab} />}
