@@ -1,5 +1,5 @@
 /** The form that asks for devices; what it means is in form.ts. */
-import { useEffect, useId, useRef, type ReactNode } from 'react';
+import { useEffect, useId, useLayoutEffect, useRef, type ReactNode } from 'react';
 import type { DeviceRow } from '../tokens';
 import { useBench } from './context';
 import type { AllocateForm, Fields } from './form';
@@ -61,9 +61,15 @@ export function FormView({ form, devices }: { form: AllocateForm; devices: Reado
   const { bench, trans } = useBench();
   useSignal(bench.connectionChanged);
   const id = useId();
+  const node = useRef<HTMLFormElement>(null);
+  useLayoutEffect(() => {
+    const before = document.activeElement as HTMLElement | null;
+    const form = node.current;
+    return () => void (form?.contains(document.activeElement) && before?.focus()); // back to what opened it
+  }, []);
   const waiting = form.stage === 'waiting';
   return (
-    <form className="jp-lb-form" aria-label={trans.__('Allocate devices')}
+    <form ref={node} className="jp-lb-form" aria-label={trans.__('Allocate devices')}
       onSubmit={event => {
         event.preventDefault();
         void form.submit();
