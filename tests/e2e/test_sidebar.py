@@ -62,6 +62,9 @@ def environment(place, folder: Path, enabled: bool = True) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def server(folder, place) -> Iterator[str]:
+    settings = folder/".lab"/"settings"/"lepton-bench"/"plugin.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"count": 2, "pauseAfter": 1}))
     with lab_server(folder, environment(place, folder)) as address: yield address
 
 
@@ -224,6 +227,28 @@ def test_by_keyboard_alone_and_in_every_theme(sidebar, screenshots):
     node.locator(".jp-lb-form").get_by_label("Devices").focus()
     page.keyboard.press("Escape")
     node.locator(".jp-lb-form").wait_for(state="detached")
+
+
+def test_out_of_sight_it_asks_for_nothing_and_goes_on_without_a_gap(sidebar, place, folder):
+    page, sockets = sidebar.page, []
+    page.on("websocket", lambda socket: sockets.append(socket) if "/lepton-bench/ws" in socket.url else None)
+    page.reload()
+    page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
+    sidebar.show()
+    sidebar.form(Name="unseen")  # as many as the setting says
+    sidebar.node.locator("[data-allocation='unseen']").wait_for(timeout=60_000)
+    assert len(sockets) == 1 and sidebar.devices().count("held") == 2
+    hide = """hidden => {
+        Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    page.evaluate(hide, True)
+    until(lambda: page.evaluate("1") and sockets[0].is_closed(), "the socket is closed", 20)
+    run = launch(place, folder, "unseen")
+    assert len(sockets) == 1 and not sidebar.node.locator(f"[data-run='{run}']").count()
+    page.evaluate(hide, False)
+    sidebar.node.locator(f"[data-run='{run}']").get_by_role("progressbar").wait_for(timeout=20_000)
+    assert len(sockets) == 2 and "running" in sidebar.text("[data-allocation='unseen']")
 
 
 def test_it_says_why_it_is_not_connected_and_comes_back(place, tmp_path, screenshots):
