@@ -2,7 +2,8 @@ import { commandsPlugin } from './commands';
 import { dashboardPlugin } from './dashboard/plugin';
 import { displaysPlugin } from './displays/plugin';
 import { notebookPlugin } from './notebook/plugin';
-import { modelPlugin } from './plugin';
+import { modelPlugin, preferencesPlugin } from './plugin';
 import { sidebarPlugin } from './sidebar/plugin';
+import { statusbarPlugin } from './statusbar/plugin';
 
-export default [modelPlugin, commandsPlugin, sidebarPlugin, dashboardPlugin, notebookPlugin, displaysPlugin];
+export default [preferencesPlugin, modelPlugin, commandsPlugin, sidebarPlugin, statusbarPlugin, dashboardPlugin, notebookPlugin, displaysPlugin];

@@ -1,6 +1,7 @@
 /** State and signals; no React, no widgets. */
 import { Signal, type ISignal } from '@lumino/signaling';
-import { Connection, type TopicMessage } from './connection';
+import { Connection } from './connection';
+import { LogFeed } from './log';
 import type { Reply, Source, Want } from './plot/messages';
 import { addressOf, openSocket, request, send } from './request';
 import { Rows, Table } from './table';
@@ -18,6 +19,7 @@ export interface Network {
 export class BenchModel implements IBench {
   private readonly connection: Connection;
   private readonly tables = new Map<string, { rows: Rows<Row>; holders: number }>();
+  private readonly logs = new Map<string, LogFeed>();
   private readonly _changed = new Signal<this, void>(this);
   problem = '';
 
@@ -39,12 +41,14 @@ export class BenchModel implements IBench {
 
   /** Why the socket does not open: a browser does not say it. */
   private async explain(): Promise<void> {
+    let problem = 'The connection is interrupted.';
     try {
       await this.status();
-      this.problem = 'The connection is interrupted; it is tried again.';
     } catch (error) {
-      this.problem = (error as Error).message;
+      problem = (error as Error).message;
     }
+    if (this.connected) return; // it came back meanwhile
+    this.problem = problem;
     this._changed.emit();
   }
 
@@ -73,22 +77,30 @@ export class BenchModel implements IBench {
     const takers = new Set<(reply: Reply, buffers: DataView[]) => void>();
     return {
       ask: (want: Want) => this.connection.ask({ run, system: options.system ?? false, names: options.names ?? null, want },
-        ({ reply, buffers }) => takers.forEach(take => take({ ...(reply as Reply), id: want.id } as Reply, buffers))),
+        ({ reply, buffers }) => [...takers].forEach(take => take({ ...(reply as Reply), id: want.id } as Reply, buffers)), takers),
       listen: take => {
         takers.add(take);
-        return () => void takers.delete(take);
+        return () => {
+          takers.delete(take);
+          if (!takers.size) this.connection.forget(takers);
+        };
       }
     };
   }
 
   log(run: string, rank: number, take: (chunk: LogChunk) => void): { dispose(): void } {
-    let since: { epoch: string; version: number } | null = null;
-    const end = this.connection.subscribe(`logs/${run}/${rank}`, (message: TopicMessage) => {
-      if (message.error) return;
-      since = { epoch: message.epoch!, version: message.version! };
-      take({ begin: message.begin as number, end: message.version!, text: message.text as string, full: !!message.full });
-    }, () => since);
-    return { dispose: end };
+    const topic = `logs/${run}/${rank}`;
+    const feed = this.logs.get(topic) ?? new LogFeed(this.connection, topic);
+    this.logs.set(topic, feed);
+    const end = feed.add(take);
+    return {
+      dispose: () => {
+        end();
+        if (!feed.idle || this.logs.get(topic) !== feed) return;
+        this.logs.delete(topic);
+        feed.close();
+      }
+    };
   }
 
   status = (): Promise<ServerStatus> => this.network.request('api/status');
@@ -111,9 +123,19 @@ export class BenchModel implements IBench {
   stop = (run: string, kill = false): Promise<void> => this.network.send('POST', `api/runs/${run}/stop`, { kill });
   remove = (run: string): Promise<void> => this.network.send('DELETE', `api/runs/${run}`);
 
-  /** The page came back to sight. */
+  /** The network came back. */
   retry(): void {
     this.connection.retry();
+  }
+
+  /** Nobody looks at the page. */
+  pause(): void {
+    this.connection.pause();
+  }
+
+  /** Somebody looks again. */
+  resume(): void {
+    this.connection.resume();
   }
 
   dispose(): void {

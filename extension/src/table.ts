@@ -1,6 +1,7 @@
 /** A table of the server, as far as it has come. */
 import { Signal, type ISignal } from '@lumino/signaling';
-import type { Connection, Since, TopicMessage } from './connection';
+import type { Connection } from './connection';
+import type { Since, TopicMessage } from './frames';
 import type { ITable, Row } from './tokens';
 
 interface TableMessage<T> extends TopicMessage {
@@ -26,6 +27,7 @@ export class Rows<T extends Row> {
   }
 
   private take(message: TableMessage<T>): void {
+    if (!message.error && !this.since && !message.full) return; // the tail of an earlier subscription
     this.error = message.error ?? '';
     if (!message.error) {
       if (message.full) this.rows.clear();

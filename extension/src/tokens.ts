@@ -76,7 +76,7 @@ export interface RunRow extends Row {
   attempt: number;
   restarts: number;
   step: number | null;
-  progress: { done: number; total: number } | null;
+  progress: { done: number; total: number | null } | null;
   values: Record<string, number | string>;
   checkpoint: number | null;
 }
@@ -177,6 +177,17 @@ export interface IBench {
 
 export const IBench = new Token<IBench>('lepton-bench:IBench', 'Devices, allocations and runs of lepton_bench.');
 
+/** What a person has set. */
+export interface IPreferences {
+  readonly count: number; // devices that the form begins with
+  readonly confirm: boolean; // ask before work would be lost
+  readonly span: number; // minutes of a sparkline
+  readonly pauseAfter: number; // seconds out of sight until updates pause; 0: never
+  readonly changed: ISignal<IPreferences, void>;
+}
+
+export const IPreferences = new Token<IPreferences>('lepton-bench:IPreferences', 'Settings of lepton_bench.');
+
 /** The domain of all strings. */
 export const DOMAIN = 'lepton_bench';
 
@@ -189,6 +200,9 @@ export namespace CommandIDs {
   export const openRun = 'lepton-bench:open-run'; // args {run}
   export const stopRun = 'lepton-bench:stop-run'; // args {run, kill?}
   export const removeRun = 'lepton-bench:remove-run'; // args {run}
+  export const cancel = 'lepton-bench:cancel'; // args {request}: hang up, or forget what has ended
+  export const devicesTable = 'lepton-bench:devices-table'; // toggles the table behind the tiles
+  export const onTarget = 'lepton-bench:on-target'; // args {command}: that command, for what a context menu was opened on
   export const launch = 'lepton-bench:launch'; // the dialog for the current notebook
   export const copyRunId = 'lepton-bench:copy-run-id'; // args {run}
 }

@@ -1,0 +1,62 @@
+/** Stop and delete runs. */
+import { Clipboard, Notification } from '@jupyterlab/apputils';
+import { copyIcon, deleteIcon, stopIcon } from '@jupyterlab/ui-components';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import { going, sortRuns } from '../sidebar/filter';
+import { CommandIDs, type RunRow, type Status } from '../tokens';
+import { choose, confirm, rowsOf } from './choose';
+import type { Tools } from './once';
+
+/** The run that is meant: the given one, or one that a person chooses; null: none. */
+async function findRun({ bench, trans }: Tools, args: ReadonlyPartialJSONObject, title: string, fits: (row: RunRow) => boolean, none: string): Promise<string | null> {
+  if (args.run) return String(args.run);
+  const rows = sortRuns(await rowsOf(bench.runs(), trans)).filter(fits);
+  if (!rows.length) {
+    Notification.info(none, { autoClose: 5000 });
+    return null;
+  }
+  return (await choose(title, rows.slice(0, 200), row => `${row.name} (${row.id}, ${row.status})`))?.id ?? null;
+}
+
+/** A context menu knows the status; elsewhere the server says whether it can be done. */
+const has = (args: ReadonlyPartialJSONObject, fits: (status: Status) => boolean): boolean => !args.status || fits(args.status as Status);
+
+export function addRunCommands(tools: Tools): void {
+  const { commands, bench, preferences, trans, once } = tools;
+
+  commands.addCommand(CommandIDs.stopRun, {
+    label: args => (args.kill ? trans.__('Kill Run') : args.run ? trans.__('Stop Run') : trans.__('Stop a Run…')),
+    caption: args => (args.kill ? trans.__('End its processes at once') : trans.__('Ask the ranks to stop; the devices stay yours')),
+    icon: stopIcon,
+    isEnabled: args => bench.connected && has(args, going),
+    execute: args => once.run(`stop ${String(args.run ?? '')} ${!!args.kill}`, async () => {
+      const run = await findRun(tools, args, trans.__('Stop which run?'), row => going(row.status), trans.__('No run is going on.'));
+      if (!run) return false;
+      await bench.stop(run, !!args.kill);
+      return true;
+    })
+  });
+
+  commands.addCommand(CommandIDs.removeRun, {
+    label: args => (args.run ? trans.__('Delete Run') : trans.__('Delete a Run…')),
+    caption: trans.__('Delete a run with its metrics, logs and checkpoints'),
+    icon: deleteIcon,
+    isEnabled: args => bench.connected && has(args, status => !going(status)),
+    execute: args => once.run(`remove ${String(args.run ?? '')}`, async () => {
+      const run = await findRun(tools, args, trans.__('Delete which run?'), row => !going(row.status), trans.__('There is no run that has ended.'));
+      if (!run) return false;
+      const name = args.name ? `${String(args.name)} (${run})` : run;
+      if (preferences.confirm && !(await confirm(trans.__('Delete the run?'), trans.__('%1: its metrics, logs and checkpoints are deleted for ever.', name), trans.__('Delete'), trans))) return false;
+      await bench.remove(run);
+      return true;
+    })
+  });
+
+  commands.addCommand(CommandIDs.copyRunId, {
+    label: trans.__('Copy Run ID'),
+    caption: trans.__('For lb.runs() and the command line'),
+    icon: copyIcon,
+    isEnabled: args => !!args.run,
+    execute: args => Clipboard.copyToSystem(String(args.run))
+  });
+}

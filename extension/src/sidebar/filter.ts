@@ -1,0 +1,37 @@
+/** Which runs are shown, and in which order. */
+import type { RunRow, Status } from '../tokens';
+
+export const GOING: readonly Status[] = ['waiting', 'running'];
+
+export interface Filter {
+  text: string; // words, all of which must occur in name, id or arguments
+  status: '' | 'going' | Status;
+}
+
+export const going = (status: Status): boolean => GOING.includes(status);
+
+/** The newest first; of the same second by id, so that rows do not jump. */
+export function sortRuns(rows: Iterable<RunRow>): RunRow[] {
+  return [...rows].sort((a, b) => b.created - a.created || (a.id < b.id ? 1 : -1));
+}
+
+export function filterRuns(rows: RunRow[], { text, status }: Filter): RunRow[] {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!words.length && !status) return rows;
+  return rows.filter(row => {
+    if (status && (status === 'going' ? !going(row.status) : row.status !== status)) return false;
+    if (!words.length) return true;
+    const all = `${row.name} ${row.id} ${row.arguments} ${row.allocation ?? ''}`.toLowerCase();
+    return words.every(word => all.includes(word));
+  });
+}
+
+/** What the summary line says. */
+export function countRuns(rows: Iterable<RunRow>): { all: number; going: number } {
+  let [all, n] = [0, 0];
+  for (const row of rows) {
+    all++;
+    if (going(row.status)) n++;
+  }
+  return { all, going: n };
+}
