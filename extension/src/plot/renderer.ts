@@ -105,6 +105,12 @@ export class Renderer {
     this.asker.now();
   }
 
+  /** The way to the numbers is there again. */
+  again(): void {
+    this.over = false;
+    this.wake();
+  }
+
   /** Whether the run is over: then it is asked until nothing is new. */
   end(ended: boolean): void {
     if (ended === this.ended) return;

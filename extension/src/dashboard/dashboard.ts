@@ -1,0 +1,226 @@
+/** One run in the main area: its state above, and pages of plots, logs and facts. */
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { codeIcon, downloadIcon, imageIcon, Toolbar, ToolbarButton } from '@jupyterlab/ui-components';
+import type { CommandRegistry } from '@lumino/commands';
+import { Panel, TabBar, Widget } from '@lumino/widgets';
+import { download } from '../plot/picture';
+import { CommandIDs, type AllocationRow, type IBench, type ITable, type RunDetail, type RunRow } from '../tokens';
+import { AboutPage } from './about';
+import { CheckpointsPage } from './checkpoints';
+import { DevicesPage } from './devices';
+import { statusIcon } from './icons';
+import { LogsPage } from './logs';
+import { PlotsPage } from './plots';
+import { fileName, isOver, statusText, waitingText } from './texts';
+import { attempt, StatusItem, StopItem } from './toolbar';
+
+const GRACE = 1500; // milliseconds for which a lost connection is not spoken of
+
+export class RunDashboard extends MainAreaWidget<Panel> {
+  readonly run: string;
+  readonly bar = new TabBar<Widget>();
+  private readonly banner = new Widget();
+  private readonly pages = new Panel();
+  private readonly plots: PlotsPage;
+  private readonly logs: LogsPage;
+  private readonly about: AboutPage;
+  private readonly checkpoints: CheckpointsPage;
+  private readonly devices: DevicesPage;
+  private readonly status: StatusItem;
+  private readonly stopItem: StopItem;
+  private readonly release: ToolbarButton;
+  private readonly table: ITable<RunDetail>;
+  private rows: ITable<RunRow> | null = null; // for progress, while it goes on
+  private allocations: ITable<AllocationRow> | null = null;
+  private detail: RunDetail | null = null;
+  private connected = true;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private tabs = 0;
+
+  constructor(private readonly bench: IBench, run: string, private readonly commands: CommandRegistry, private readonly trans: TranslationBundle, drawn?: () => void) {
+    super({ content: new Panel() });
+    this.run = run;
+    this.id = `lepton-bench-run-${run}`;
+    this.addClass('jp-lb-Dashboard');
+    this.title.closable = true;
+    this.title.label = run;
+    this.title.icon = statusIcon(undefined);
+    const empty = trans.__('No metrics yet: lb.log(step=i, loss=loss) in the launched function draws curves here.');
+    this.plots = new PlotsPage(bench, run, trans, { empty, drawn });
+    this.logs = new LogsPage(bench, run, trans);
+    this.about = new AboutPage(bench, run, trans);
+    this.checkpoints = new CheckpointsPage(trans);
+    this.devices = new DevicesPage(bench, run, trans);
+    this.status = new StatusItem(trans);
+    this.stopItem = new StopItem(bench, commands, trans);
+    this.release = new ToolbarButton({ label: trans.__('Release'), tooltip: trans.__('give the devices of its allocation back'), onClick: () => void this.giveBack() });
+    this.fillToolbar();
+    this.fillContent();
+    this.table = bench.run(run);
+    this.table.changed.connect(this.changed, this);
+    bench.connectionChanged.connect(this.connection, this);
+    this.timer = setTimeout(() => this.say(), 2 * GRACE); // a server that never answers
+    this.changed();
+  }
+
+  private fillToolbar(): void {
+    const { toolbar, trans } = this;
+    toolbar.node.setAttribute('aria-label', trans.__('run'));
+    toolbar.addItem('status', this.status);
+    toolbar.addItem('spacer', Toolbar.createSpacerItem());
+    toolbar.addItem('stop', this.stopItem);
+    toolbar.addItem('release', this.release);
+    toolbar.addItem('source', new ToolbarButton({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
+    toolbar.addItem('csv', new ToolbarButton({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv')) }));
+    toolbar.addItem('png', new ToolbarButton({ icon: imageIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() }));
+    this.release.hide();
+  }
+
+  private fillContent(): void {
+    const { trans, bar, pages } = this;
+    this.content.addClass('jp-lb-Dashboard-content');
+    this.banner.addClass('jp-lb-Banner');
+    this.banner.node.setAttribute('role', 'status');
+    this.banner.hide();
+    bar.addClass('jp-lb-Tabs');
+    bar.name = trans.__('parts of the run');
+    bar.tabsMovable = false;
+    bar.currentChanged.connect(() => this.showPage());
+    pages.addClass('jp-lb-Pages');
+    this.content.addWidget(this.banner);
+    this.content.addWidget(bar);
+    this.content.addWidget(pages);
+    const all: [Widget, string][] = [[this.plots, trans.__('Plots')], [this.logs, trans.__('Logs')], [this.about, trans.__('About')],
+      [this.checkpoints, trans.__('Checkpoints')], [this.devices, trans.__('Devices')]];
+    for (const [page, label] of all) this.addPage(page, label);
+    bar.currentIndex = 0;
+    this.showPage();
+  }
+
+  private addPage(page: Widget, label: string): void {
+    page.title.label = label;
+    page.title.className = `jp-lb-Tab-${++this.tabs}`;
+    page.addClass('jp-lb-Page');
+    page.node.setAttribute('role', 'tabpanel');
+    page.node.setAttribute('aria-label', label);
+    page.hide();
+    this.bar.addTab(page.title);
+    this.pages.addWidget(page);
+  }
+
+  private showPage(): void {
+    const current = this.bar.currentTitle?.owner;
+    for (const page of this.pages.widgets) page.setHidden(page !== current);
+  }
+
+  /** Which page is shown; settable, so that a layout can come back as it was. */
+  get page(): number {
+    return this.bar.currentIndex;
+  }
+
+  set page(index: number) {
+    this.bar.currentIndex = index >= 0 && index < this.bar.titles.length ? index : 0;
+  }
+
+  private showSource(): void {
+    this.page = this.bar.titles.indexOf(this.about.title);
+    this.about.showSource();
+  }
+
+  private savePicture(): void {
+    if (this.bar.currentTitle === this.devices.title) return this.devices.plots.savePicture();
+    this.page = 0;
+    this.plots.savePicture();
+  }
+
+  private async giveBack(): Promise<void> {
+    const allocation = this.detail?.allocation;
+    if (!allocation) return;
+    await attempt(this.commands.hasCommand(CommandIDs.release) ? this.commands.execute(CommandIDs.release, { allocation }) : this.bench.release(allocation));
+  }
+
+  private changed(): void {
+    const found = this.table.rows.get(this.run);
+    if (found) this.take(found);
+    this.say();
+  }
+
+  private take(run: RunDetail): void {
+    this.detail = run;
+    const { title, trans } = this, over = isOver(run.status);
+    title.label = run.name || run.id;
+    title.caption = [run.name, run.id, [statusText(run.status, trans), run.reason].filter(Boolean).join(': ')].filter(Boolean).join('\n');
+    title.icon = statusIcon(run.status);
+    this.plots.end(over);
+    this.devices.plots.end(over);
+    this.logs.setRanks(run.log_sizes.length || run.world_size);
+    for (const page of [this.about, this.checkpoints, this.devices]) page.set(run);
+    this.status.run = this.stopItem.run = run;
+    this.stopItem.update();
+    this.watchRows(run.status === 'running');
+    this.stepped();
+    this.watchAllocations(!over || (this.allocations !== null && !this.release.isHidden));
+  }
+
+  /** What of the row in the list of runs is shown: progress. */
+  private stepped(): void {
+    this.status.row = this.rows?.rows.get(this.run);
+    this.status.update();
+  }
+
+  private watchRows(on: boolean): void {
+    if (on && !this.rows) {
+      this.rows = this.bench.runs();
+      this.rows.changed.connect(this.stepped, this);
+    } else if (!on) {
+      this.rows?.dispose();
+      this.rows = null;
+    }
+  }
+
+  /** Allocations matter while the run waits for one, or stands on one that can be given back. */
+  private watchAllocations(on: boolean): void {
+    if (on && !this.allocations) {
+      this.allocations = this.bench.allocations();
+      this.allocations.changed.connect(this.say, this);
+    } else if (!on) {
+      this.allocations?.dispose();
+      this.allocations = null;
+    }
+  }
+
+  private connection(): void {
+    clearTimeout(this.timer);
+    if (this.bench.connected && !this.connected) for (const plots of [this.plots, this.devices.plots]) plots.again();
+    this.connected = this.bench.connected;
+    if (this.connected) this.say();
+    else this.timer = setTimeout(() => this.say(), GRACE);
+  }
+
+  /** One line above the pages: what stands in the way. */
+  private say(): void {
+    const { trans, detail, bench } = this;
+    const allocation = detail?.allocation ? this.allocations?.rows.get(detail.allocation) : undefined;
+    this.release.setHidden(!allocation || allocation.state === 'releasing');
+    const missing = !!this.table.error && !detail;
+    const text = missing ? trans.__('There is no run %1 here: %2. It may have been deleted.', this.run, this.table.error)
+      : !bench.connected && !this.connected ? `${bench.problem || trans.__('The connection to the server is interrupted.')} ${detail ? trans.__('What is shown is what was known last.') : ''}`
+      : this.table.error ? trans.__('This run has been removed; what is shown is what was known last. %1', this.table.error)
+      : detail ? waitingText(detail, allocation, trans) : '';
+    this.toggleClass('jp-mod-missing', missing);
+    this.banner.node.textContent = text;
+    this.banner.toggleClass('jp-mod-problem', missing || !bench.connected);
+    this.banner.setHidden(!text.trim());
+  }
+
+  dispose(): void {
+    if (this.isDisposed) return;
+    clearTimeout(this.timer);
+    this.bench.connectionChanged.disconnect(this.connection, this);
+    this.allocations?.dispose();
+    this.table.dispose();
+    this.rows?.dispose();
+    super.dispose();
+  }
+}
