@@ -1,7 +1,7 @@
 /** One run in the main area: its state above, and pages of plots, logs and facts. */
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { codeIcon, downloadIcon, imageIcon, Toolbar, ToolbarButton } from '@jupyterlab/ui-components';
+import { codeIcon, downloadIcon, Toolbar, ToolbarButton } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import { Panel, TabBar, Widget } from '@lumino/widgets';
 import { download } from '../plot/picture';
@@ -32,7 +32,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private readonly release: ToolbarButton;
   private readonly table: ITable<RunDetail>;
   private rows: ITable<RunRow> | null = null; // for progress, while it goes on
-  private allocations: ITable<AllocationRow> | null = null;
+  private readonly allocations: ITable<AllocationRow>;
   private detail: RunDetail | null = null;
   private connected = true;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -58,7 +58,9 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.fillToolbar();
     this.fillContent();
     this.table = bench.run(run);
+    this.allocations = bench.allocations();
     this.table.changed.connect(this.changed, this);
+    this.allocations.changed.connect(this.say, this);
     bench.connectionChanged.connect(this.connection, this);
     this.timer = setTimeout(() => this.say(), 2 * GRACE); // a server that never answers
     this.changed();
@@ -73,7 +75,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     toolbar.addItem('release', this.release);
     toolbar.addItem('source', new ToolbarButton({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
     toolbar.addItem('csv', new ToolbarButton({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv')) }));
-    toolbar.addItem('png', new ToolbarButton({ icon: imageIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() }));
+    toolbar.addItem('png', new ToolbarButton({ icon: downloadIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() }));
     this.release.hide();
   }
 
@@ -160,7 +162,6 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.stopItem.update();
     this.watchRows(run.status === 'running');
     this.stepped();
-    this.watchAllocations(!over || (this.allocations !== null && !this.release.isHidden));
   }
 
   /** What of the row in the list of runs is shown: progress. */
@@ -179,17 +180,6 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     }
   }
 
-  /** Allocations matter while the run waits for one, or stands on one that can be given back. */
-  private watchAllocations(on: boolean): void {
-    if (on && !this.allocations) {
-      this.allocations = this.bench.allocations();
-      this.allocations.changed.connect(this.say, this);
-    } else if (!on) {
-      this.allocations?.dispose();
-      this.allocations = null;
-    }
-  }
-
   private connection(): void {
     clearTimeout(this.timer);
     if (this.bench.connected && !this.connected) for (const plots of [this.plots, this.devices.plots]) plots.again();
@@ -201,10 +191,10 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   /** One line above the pages: what stands in the way. */
   private say(): void {
     const { trans, detail, bench } = this;
-    const allocation = detail?.allocation ? this.allocations?.rows.get(detail.allocation) : undefined;
-    this.release.setHidden(!allocation || allocation.state === 'releasing');
+    const allocation = detail?.allocation ? this.allocations.rows.get(detail.allocation) : undefined;
+    this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle'); // who wants to end a run says Stop
     const missing = !!this.table.error && !detail;
-    const text = missing ? trans.__('There is no run %1 here: %2. It may have been deleted.', this.run, this.table.error)
+    const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
       : !bench.connected && !this.connected ? `${bench.problem || trans.__('The connection to the server is interrupted.')} ${detail ? trans.__('What is shown is what was known last.') : ''}`
       : this.table.error ? trans.__('This run has been removed; what is shown is what was known last. %1', this.table.error)
       : detail ? waitingText(detail, allocation, trans) : '';
@@ -218,7 +208,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     if (this.isDisposed) return;
     clearTimeout(this.timer);
     this.bench.connectionChanged.disconnect(this.connection, this);
-    this.allocations?.dispose();
+    this.allocations.dispose();
     this.table.dispose();
     this.rows?.dispose();
     super.dispose();

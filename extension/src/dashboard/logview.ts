@@ -27,14 +27,22 @@ export class LogView {
     this.room.append(this.shown);
     this.node.append(this.room);
     this.node.addEventListener('scroll', () => this.scrolled(), { passive: true });
+    this.node.addEventListener('wheel', event => event.deltaY < 0 && this.stay(), { passive: true });
+    this.node.addEventListener('keydown', event => ['ArrowUp', 'PageUp', 'Home'].includes(event.key) && this.stay());
+  }
+
+  /** Somebody looks back. */
+  private stay(): void {
+    if (this.node.scrollHeight > this.node.clientHeight) this.following = false;
   }
 
   private scrolled(): void {
     const { scrollTop, clientHeight, scrollHeight } = this.node;
     if (!clientHeight) return; // hidden
+    if (this.following && this.frame) return; // the lines are about to be drawn anew, and it was no hand that moved them
     if (scrollTop !== this.wrote) this.following = this.buffer.atEnd && scrollTop + clientHeight >= scrollHeight - LINE;
     this.draw();
-    this.moved({ top: scrollTop < 40 * LINE, bottom: scrollTop + clientHeight > scrollHeight - 40 * LINE });
+    this.moved({ top: !this.following && scrollTop < 40 * LINE, bottom: scrollTop + clientHeight > scrollHeight - 40 * LINE });
   }
 
   /** The buffer was changed: so many lines more stand above what was in sight, fewer when negative. */

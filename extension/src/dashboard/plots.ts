@@ -17,11 +17,11 @@ export interface PlotsOptions {
 export class PlotsPage extends Widget {
   private readonly renderer: Renderer;
 
-  constructor(bench: IBench, private readonly run: string, trans: TranslationBundle, { system = false, options = {}, empty, drawn }: PlotsOptions) {
+  constructor(bench: IBench, private readonly run: string, trans: TranslationBundle, { system = false, options = {}, empty, drawn = () => undefined }: PlotsOptions) {
     super();
     this.addClass('jp-lb-Plots');
     this.renderer = new Renderer(bench.series(run, { system }), options, '', {
-      words: trans, columns: 6, silent: trans.__('the server does not answer'), empty, drawn,
+      words: { __: (text, ...given) => trans.__(text, ...given) }, columns: 6, silent: trans.__('the server does not answer'), empty, drawn,
       actions: name => [this.actions(bench, name, system, trans)]
     });
     this.node.append(this.renderer.root);

@@ -25,7 +25,7 @@ export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | u
   const now = useNow(run.status === 'running'), Icon = statusIcon(run.status), progress = row?.progress ?? null;
   const share = progress && progress.total > 0 ? Math.min(1, progress.done / progress.total) : null;
   const left = share && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
-  const words = [statusText(run.status, trans), elapsed(run, now), run.status === 'running' ? '' : run.reason].filter(Boolean).join(' · ');
+  const words = [statusText(run.status, trans), elapsed(run, now), run.status === 'running' || run.status === 'done' ? '' : run.reason].filter(Boolean).join(' · ');
   return (
     <span className="jp-lb-Status" data-status={run.status} title={[run.name, run.id, words].join('\n')}>
       <Icon.react tag="span" aria-hidden="true" />
