@@ -1,7 +1,7 @@
 /** One run in the main area: its state above, and pages of plots, logs and facts. */
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { codeIcon, downloadIcon, Toolbar, ToolbarButton } from '@jupyterlab/ui-components';
+import { codeIcon, downloadIcon, Toolbar } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import { Panel, TabBar, Widget } from '@lumino/widgets';
 import { download } from '../plot/picture';
@@ -13,7 +13,7 @@ import { statusIcon } from './icons';
 import { LogsPage } from './logs';
 import { PlotsPage } from './plots';
 import { fileName, isOver, statusText, waitingText } from './texts';
-import { attempt, StatusItem, StopItem } from './toolbar';
+import { action, attempt, StatusItem, StopItem } from './toolbar';
 
 const GRACE = 1500; // milliseconds for which a lost connection is not spoken of
 
@@ -29,7 +29,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private readonly devices: DevicesPage;
   private readonly status: StatusItem;
   private readonly stopItem: StopItem;
-  private readonly release: ToolbarButton;
+  private readonly release: Widget;
   private readonly table: ITable<RunDetail>;
   private rows: ITable<RunRow> | null = null; // for progress, while it goes on
   private readonly allocations: ITable<AllocationRow>;
@@ -54,7 +54,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.devices = new DevicesPage(bench, run, trans);
     this.status = new StatusItem(trans);
     this.stopItem = new StopItem(bench, commands, trans);
-    this.release = new ToolbarButton({ label: trans.__('Release'), tooltip: trans.__('give the devices of its allocation back'), onClick: () => void this.giveBack() });
+    this.release = action({ label: trans.__('Release'), tooltip: trans.__('give the devices of its allocation back'), onClick: () => void this.giveBack() });
     this.fillToolbar();
     this.fillContent();
     this.table = bench.run(run);
@@ -73,9 +73,9 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     toolbar.addItem('spacer', Toolbar.createSpacerItem());
     toolbar.addItem('stop', this.stopItem);
     toolbar.addItem('release', this.release);
-    toolbar.addItem('source', new ToolbarButton({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
-    toolbar.addItem('csv', new ToolbarButton({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv')) }));
-    toolbar.addItem('png', new ToolbarButton({ icon: downloadIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() }));
+    toolbar.addItem('source', action({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
+    toolbar.addItem('csv', action({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv')) }));
+    toolbar.addItem('png', action({ icon: downloadIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() }));
     this.release.hide();
   }
 

@@ -1,7 +1,7 @@
 /** What stands above a dashboard: how the run is, and what can be done about it. */
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { ReactWidget, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
+import { addToolbarButtonClass, ReactWidget, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 import { CommandIDs, type IBench, type RunDetail, type RunRow } from '../tokens';
@@ -38,6 +38,11 @@ export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | u
   );
 }
 
+/** A button that is no toggle: JupyterLab's own says that it is not pressed, which a screen reader takes for a state. */
+export function action(props: ToolbarButtonComponent.IProps): ReactWidget {
+  return addToolbarButtonClass(ReactWidget.create(<ToolbarButtonComponent {...props} />));
+}
+
 /** Says what went wrong, of what somebody asked for. */
 export async function attempt(what: Promise<unknown>): Promise<boolean> {
   try {
@@ -71,6 +76,7 @@ export class StopItem extends ReactWidget {
 
   constructor(private readonly bench: IBench, private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
     super();
+    addToolbarButtonClass(this);
     this.addClass('jp-lb-StopItem');
   }
 
