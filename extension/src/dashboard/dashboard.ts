@@ -34,7 +34,8 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private rows: ITable<RunRow> | null = null; // for progress, while it goes on
   private readonly allocations: ITable<AllocationRow>;
   private detail: RunDetail | null = null;
-  private connected = true;
+  private connected: boolean; // so it was when it was last looked at
+  private gone = false; // the server, for longer than a moment
   private timer: ReturnType<typeof setTimeout> | undefined;
   private tabs = 0;
 
@@ -62,7 +63,8 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.table.changed.connect(this.changed, this);
     this.allocations.changed.connect(this.say, this);
     bench.connectionChanged.connect(this.connection, this);
-    this.timer = setTimeout(() => this.say(), 2 * GRACE); // a server that never answers
+    this.connected = bench.connected;
+    this.timer = setTimeout(() => this.lost(), 2 * GRACE); // a server that never answers
     this.changed();
   }
 
@@ -184,8 +186,14 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     clearTimeout(this.timer);
     if (this.bench.connected && !this.connected) for (const plots of [this.plots, this.devices.plots]) plots.again();
     this.connected = this.bench.connected;
-    if (this.connected) this.say();
-    else this.timer = setTimeout(() => this.say(), GRACE);
+    if (!this.connected) this.timer = setTimeout(() => this.lost(), this.gone ? 0 : GRACE);
+    else this.gone = false;
+    this.say();
+  }
+
+  private lost(): void {
+    this.gone = !this.bench.connected;
+    this.say();
   }
 
   /** One line above the pages: what stands in the way. */
@@ -195,12 +203,12 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle'); // who wants to end a run says Stop
     const missing = !!this.table.error && !detail;
     const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
-      : !bench.connected && !this.connected ? `${bench.problem || trans.__('The connection to the server is interrupted.')} ${detail ? trans.__('What is shown is what was known last.') : ''}`
+      : this.gone ? `${bench.problem || trans.__('The connection to the server is interrupted.')} ${detail ? trans.__('What is shown is what was known last.') : ''}`
       : this.table.error ? trans.__('This run has been removed; what is shown is what was known last. %1', this.table.error)
       : detail ? waitingText(detail, allocation, trans) : '';
     this.toggleClass('jp-mod-missing', missing);
     this.banner.node.textContent = text;
-    this.banner.toggleClass('jp-mod-problem', missing || !bench.connected);
+    this.banner.toggleClass('jp-mod-problem', missing || this.gone);
     this.banner.setHidden(!text.trim());
   }
 
