@@ -192,7 +192,12 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   }
 
   private lost(): void {
+    if (document.hidden) {
+      this.timer = setTimeout(() => this.lost(), GRACE); // a page that nobody sees may have hung up itself
+      return;
+    }
     this.gone = !this.bench.connected;
+    if (this.gone) for (const plots of [this.plots, this.devices.plots]) plots.silence();
     this.say();
   }
 
@@ -203,7 +208,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle'); // who wants to end a run says Stop
     const missing = !!this.table.error && !detail;
     const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
-      : this.gone ? `${bench.problem || trans.__('The connection to the server is interrupted.')} ${detail ? trans.__('What is shown is what was known last.') : ''}`
+      : this.gone ? [bench.problem || trans.__('The connection to the server is interrupted.'), detail && trans.__('What is shown is what was known last; it goes on by itself.')].filter(Boolean).join(' — ')
       : this.table.error ? trans.__('This run has been removed; what is shown is what was known last. %1', this.table.error)
       : detail ? waitingText(detail, allocation, trans) : '';
     this.toggleClass('jp-mod-missing', missing);

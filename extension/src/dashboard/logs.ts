@@ -193,6 +193,7 @@ export class LogsPage extends Widget {
     const selected = window.getSelection();
     const text = selected && !selected.isCollapsed && this.view.node.contains(selected.anchorNode) ? selected.toString() : plain(this.view.buffer.text());
     Clipboard.copyToSystem(text);
+    this.state.textContent = this.trans.__('copied');
   }
 
   private tell(): void {

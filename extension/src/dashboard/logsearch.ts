@@ -75,6 +75,9 @@ export class LogSearch {
   /** To the next match, or the one before. */
   private async step(by: number): Promise<void> {
     if (this.asked !== this.box.value || !this.matches.length) await this.search();
+    const from = this.at;
+    if (from >= 0 && (from + by < 0 || from + by >= this.matches.length)) await this.search(); // what was written since
+    if (from >= 0) this.at = from;
     const count = this.matches.length;
     if (!count) return this.tell();
     this.at = this.at < 0 ? (by > 0 ? 0 : count - 1) : (this.at + by + count) % count;

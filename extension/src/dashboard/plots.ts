@@ -21,7 +21,7 @@ export class PlotsPage extends Widget {
     super();
     this.addClass('jp-lb-Plots');
     this.renderer = new Renderer(bench.series(run, { system }), options, '', {
-      words: { __: (text, ...given) => trans.__(text, ...given) }, columns: 6, silent: trans.__('the server does not answer'), empty, drawn,
+      words: { __: (text, ...given) => trans.__(text, ...given) }, columns: 6, silent: trans.__('not connected'), empty, drawn,
       actions: name => [this.actions(bench, name, system, trans)]
     });
     this.node.append(this.renderer.root);
@@ -54,6 +54,11 @@ export class PlotsPage extends Widget {
 
   again(): void {
     this.renderer.again();
+  }
+
+  /** The server is gone: what is shown is not live. */
+  silence(): void {
+    this.renderer.silence();
   }
 
   protected onAfterAttach(_: Message): void {

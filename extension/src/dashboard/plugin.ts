@@ -1,6 +1,6 @@
 /** The dashboard: one widget in the main area per run, back after a reload. */
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Dialog, ICommandPalette, InputDialog, showDialog, WidgetTracker } from '@jupyterlab/apputils';
+import { Dialog, InputDialog, showDialog, WidgetTracker } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 import { CommandIDs, DOMAIN, IBench, type RunRow } from '../tokens';
 import { RunDashboard } from './dashboard';
@@ -12,8 +12,8 @@ export const dashboardPlugin: JupyterFrontEndPlugin<void> = {
   description: 'The dashboard of a run.',
   autoStart: true,
   requires: [IBench],
-  optional: [ITranslator, ILayoutRestorer, ICommandPalette],
-  activate: (app: JupyterFrontEnd, bench: IBench, translator: ITranslator | null, restorer: ILayoutRestorer | null, palette: ICommandPalette | null): void => {
+  optional: [ITranslator, ILayoutRestorer],
+  activate: (app: JupyterFrontEnd, bench: IBench, translator: ITranslator | null, restorer: ILayoutRestorer | null): void => {
     const trans = (translator ?? nullTranslator).load(DOMAIN);
     const tracker = new WidgetTracker<RunDashboard>({ namespace: 'lepton-bench-run' });
     app.commands.addCommand(CommandIDs.openRun, {
@@ -36,7 +36,6 @@ export const dashboardPlugin: JupyterFrontEndPlugin<void> = {
         return widget;
       }
     });
-    palette?.addItem({ command: CommandIDs.openRun, category: 'lepton_bench' });
     if (restorer) void restorer.restore(tracker, { command: CommandIDs.openRun, args: widget => ({ run: widget.run, page: widget.page }), name: widget => widget.run });
   }
 };

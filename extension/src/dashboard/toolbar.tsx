@@ -23,9 +23,9 @@ function useNow(ticks: boolean): number {
 
 export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | undefined; trans: TranslationBundle }): React.JSX.Element {
   const now = useNow(run.status === 'running'), Icon = statusIcon(run.status), progress = row?.progress ?? null;
-  const share = progress && progress.total > 0 ? Math.min(1, progress.done / progress.total) : null;
+  const share = progress?.total ? Math.min(1, progress.done / progress.total) : null;
   const left = share && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
-  const words = [statusText(run.status, trans), elapsed(run, now), run.status === 'running' || run.status === 'done' ? '' : run.reason].filter(Boolean).join(' · ');
+  const words = [statusText(run.status, trans), elapsed(run, now), ['running', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason].filter(Boolean).join(' · ');
   return (
     <span className="jp-lb-Status" data-status={run.status} title={[run.name, run.id, words].join('\n')}>
       <Icon.react tag="span" aria-hidden="true" />
@@ -43,11 +43,10 @@ export function action(props: ToolbarButtonComponent.IProps): ReactWidget {
   return addToolbarButtonClass(ReactWidget.create(<ToolbarButtonComponent {...props} />));
 }
 
-/** Says what went wrong, of what somebody asked for. */
+/** Says what went wrong, of what somebody asked for; whether it was done, and not thought better of. */
 export async function attempt(what: Promise<unknown>): Promise<boolean> {
   try {
-    await what;
-    return true;
+    return (await what) !== false;
   } catch (error) {
     Notification.error((error as Error).message, { autoClose: 10_000 });
     return false;

@@ -120,7 +120,7 @@ export class PanelView {
       width, height, series: [{}, ...series], bands, plugins,
       legend: { show: false },
       cursor: { y: false, points: { size: 5 }, bind, drag: { setScale: false }, sync: { key: this.surroundings.sync, scales: ['x', null], setSeries: false, filters: { pub: heard } } },
-      scales: { x: { time: false, range: () => this.ends() }, y: logarithmic ? { distr: 3, log: 10 } : {} },
+      scales: { x: { time: false, range: () => this.ends() }, y: logarithmic ? { distr: 3, log: 10 } : { range: room } },
       axes: [{ ...axis, label: along, labelSize: 16, labelGap: 0, size: 24, space: 45 }, { ...axis, size: 52, space: 28, values: (_, at) => at.map(v => (v === null ? '' : format(v))) }],
       hooks: { draw: [u => this.drawRestarts(u)], setCursor: [u => this.say(u.cursor.left! < 0 ? null : u.cursor.idx ?? null)] }
     };
@@ -214,6 +214,13 @@ export function element<K extends keyof HTMLElementTagNameMap>(tag: K, text = ''
   const made = document.createElement(tag);
   made.textContent = text;
   return made;
+}
+
+/** Some room above and below; a flat line stands in the middle. */
+function room(_: uPlot, low: number | null, high: number | null): [number | null, number | null] {
+  if (low === null || high === null) return [null, null];
+  const half = Math.abs(low) / 10 || 1;
+  return low === high ? [low - half, high + half] : (uPlot.rangeNum(low, high, 0.1, true) as [number, number]);
 }
 
 /** A colour with less of it. */

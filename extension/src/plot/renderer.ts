@@ -97,7 +97,12 @@ export class Renderer {
   private tick(): void {
     if (this.over || !this.visible || document.hidden || !this.root.isConnected) return;
     this.asker.tick(performance.now());
-    if (this.asker.silent > 1) this.controls.say(this.extras.silent, false);
+    if (this.asker.silent > 1) this.silence();
+  }
+
+  /** Nobody answers. */
+  silence(): void {
+    this.controls.say(this.extras.silent, false);
   }
 
   /** Ask soon, whatever was thought of the time. */
