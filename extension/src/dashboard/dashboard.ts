@@ -47,7 +47,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.title.closable = true;
     this.title.label = run;
     this.title.icon = statusIcon(undefined);
-    const empty = trans.__('No metrics yet: lb.log(step=i, loss=loss) in the launched function draws curves here.');
+    const empty = trans.__('No metrics: lb.log(step=i, loss=loss) in the launched function draws curves here.');
     this.plots = new PlotsPage(bench, run, trans, { empty, drawn });
     this.logs = new LogsPage(bench, run, trans);
     this.about = new AboutPage(bench, run, trans);
@@ -158,7 +158,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     title.icon = statusIcon(run.status);
     this.plots.end(over);
     this.devices.plots.end(over);
-    this.logs.setRanks(run.log_sizes.length || run.world_size);
+    this.logs.setRanks(run.log_sizes.length || run.world_size, over);
     for (const page of [this.about, this.checkpoints, this.devices]) page.set(run);
     this.status.run = this.stopItem.run = run;
     this.stopItem.update();
@@ -209,7 +209,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     const missing = !!this.table.error && !detail;
     const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
       : this.gone ? [bench.problem || trans.__('The connection to the server is interrupted.'), detail && trans.__('What is shown is what was known last; it goes on by itself.')].filter(Boolean).join(' — ')
-      : this.table.error ? trans.__('This run has been removed; what is shown is what was known last. %1', this.table.error)
+      : detail && (this.table.error || !this.table.rows.has(this.run)) ? trans.__('This run has been deleted; what is shown is what was known last.')
       : detail ? waitingText(detail, allocation, trans) : '';
     this.toggleClass('jp-mod-missing', missing);
     this.banner.node.textContent = text;

@@ -23,6 +23,7 @@ export class LogsPage extends Widget {
   private subscription: { dispose(): void } | null = null;
   private rank = 0;
   private count = 0;
+  private over = false;
   private loading = false;
   private joining = false; // the next part may go on where the window ends
   private generation = 0; // an answer about another rank or place is not taken
@@ -81,10 +82,10 @@ export class LogsPage extends Widget {
     }
   }
 
-  /** How many ranks there are. */
-  setRanks(count: number): void {
-    if (count === this.count) return;
-    this.count = count;
+  /** How many ranks there are, and whether they will write no more. */
+  setRanks(count: number, over: boolean): void {
+    if (count === this.count && over === this.over) return;
+    [this.count, this.over] = [count, over];
     this.ranks.replaceChildren(...Array.from({ length: count }, (_, rank) => new Option(this.trans.__('rank %1', rank), String(rank))));
     this.ranks.value = String(this.rank);
     this.tell();
@@ -202,7 +203,8 @@ export class LogsPage extends Widget {
     this.state.textContent = buffer.length ? part : '';
     this.jump.hidden = following;
     this.empty.hidden = buffer.length > 0;
-    this.empty.textContent = this.count ? trans.__('Rank %1 has written nothing yet. What the launched function prints appears here.', this.rank) : trans.__('No rank has been started yet.');
+    this.empty.textContent = !this.count ? trans.__('No rank has been started yet.')
+      : this.over ? trans.__('Rank %1 has written nothing.', this.rank) : trans.__('Rank %1 has written nothing yet. What the launched function prints appears here.', this.rank);
     this.ranks.hidden = this.count < 2;
   }
 
