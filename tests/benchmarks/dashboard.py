@@ -11,7 +11,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +87,8 @@ def training(where: Place, environment: dict[str, str]) -> Iterator[tuple[Path, 
     folder.mkdir()
     (folder/"launch.py").write_text(LAUNCH)
     output = folder/"launch.txt"
-    with output.open("w") as out: process = subprocess.Popen([sys.executable, "launch.py"], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    with output.open("w") as out:
+        process = subprocess.Popen([sys.executable, "launch.py"], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
         until((folder/"loaded").exists, "everything is logged", 300, output.read_text)
         yield folder, output.read_text().rpartition("RUN ")[2].split()[0]

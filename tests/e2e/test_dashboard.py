@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import REPOSITORY, browser_page, chromium, lab_server, until  # noqa: E402
+from lab import REPOSITORY, LabServer, browser_page, chromium, lab_server, until  # noqa: E402
 
 AXE = REPOSITORY/"extension"/"node_modules"/"axe-core"/"axe.min.js"
 EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
@@ -220,7 +221,9 @@ def test_curves_grow_zoom_logs_and_stop(training, environment, page, screenshots
 
 
 def test_a_reload_and_a_server_that_goes_and_comes_back(training, environment, page, screenshots):
-    with lab_server(training.folder, environment) as address:
+    server = LabServer(training.folder, environment)
+    address = server.start()
+    try:
         board = Dashboard(page).load(address)
         board.open(training.ids[0])
         until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3, "curves", 30)
@@ -228,12 +231,13 @@ def test_a_reload_and_a_server_that_goes_and_comes_back(training, environment, p
         page.goto(address)
         board.ready()
         until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3, "the curves are back after a reload", 30, board.root.inner_text)
-        port = int(re.search(r":(\d+)/", address)[1])
-    until(lambda: board.root.locator(".jp-lb-Banner").is_visible(), "the page says that the server is gone", 30)
-    assert board.tabpanel.locator(".lb-panel canvas").count() == 3, "what was drawn stays"
-    page.screenshot(path=screenshots/"dashboard-gone.png")
-    before = board.steps()
-    with lab_server(training.folder, environment, port=port):
+        server.stop()
+        until(lambda: board.root.locator(".jp-lb-Banner").is_visible(), "the page says that the server is gone", 30)
+        assert board.tabpanel.locator(".lb-panel canvas").count() == 3, "what was drawn stays"
+        assert "not connected" in board.tabpanel.locator(".lb-state").inner_text(), "and is not called live"
+        page.screenshot(path=screenshots/"dashboard-gone.png")
+        before = board.steps()
+        server.start(int(re.search(r":(\d+)/", address)[1]))
         until(lambda: board.root.locator(".jp-lb-Banner").is_hidden(), "the connection is back", 40, board.root.inner_text)
         until(lambda: board.steps() > before + 100, "and the curve goes on", 20, lambda: (before, board.steps()))
         (training.folder/"stop-it").touch()
@@ -241,6 +245,10 @@ def test_a_reload_and_a_server_that_goes_and_comes_back(training, environment, p
         if (dialog := page.locator(".jp-Dialog")).count(): dialog.locator(".jp-Dialog-button").last.click()  # JupyterLab's own, about the server
         board.tabpanel.get_by_text("ranks", exact=True).click()
         until(lambda: board.points() == training.points(), "every point is there once", 20, lambda: (board.points(), training.points()))
+        shutil.rmtree(Path(environment["LEPTON_BENCH_HOME"])/"runs"/training.ids[0])
+        until(lambda: "has been deleted" in board.root.locator(".jp-lb-Banner").inner_text(), "a deleted run is called so", 20)
+        assert board.tabpanel.locator(".lb-panel canvas").count() == 3
+    finally: server.stop()
 
 
 def test_a_restart_a_failure_and_a_run_that_is_not_there(tmp_path_factory, environment, page, screenshots):
