@@ -103,6 +103,12 @@ export class AboutPage extends ReactWidget {
     if (this.isVisible) this.update();
   }
 
+  /** Put into the page while it is the page in front: nobody says that it is shown. */
+  protected onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    if (this.isVisible) this.onAfterShow(message);
+  }
+
   protected onAfterShow(message: Message): void {
     super.onAfterShow(message);
     void this.ask();

@@ -85,6 +85,12 @@ export class DevicesPage extends Panel {
     if (this.isVisible) this.list.update();
   }
 
+  /** Put into the page while it is the page in front: nobody says that it is shown. */
+  protected onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    if (this.isVisible) this.onAfterShow(message);
+  }
+
   protected onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this.list.watch(true);

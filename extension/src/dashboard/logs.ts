@@ -208,6 +208,11 @@ export class LogsPage extends Widget {
     this.ranks.hidden = this.count < 2;
   }
 
+  /** Put into the page while it is the page in front: nobody says that it is shown. */
+  protected onAfterAttach(message: Message): void {
+    if (this.isVisible) this.onAfterShow(message);
+  }
+
   protected onAfterShow(_: Message): void {
     if (!this.subscription && this.view.buffer.atEnd) this.listen();
     this.view.changed();

@@ -149,9 +149,9 @@ export class Renderer {
   }
 
   private tell(): void {
-    const { __ } = this.extras.words, answer = this.whole ?? this.detail;
+    const { __ } = this.extras.words, answer = this.answer;
     const points = answer?.panels.reduce((n, p) => n + p.parts.reduce((m, part) => m + (part.kind === 'line' ? part.points : 0), 0), 0) ?? 0;
-    const said = [this.ended ? '' : __('live'), points ? __('%1 points', points.toLocaleString('en')) : ''].filter(Boolean).join(', ');
+    const said = [this.ended ? '' : __('live'), points ? (answer?.range ? __('%1 points here', points.toLocaleString('en')) : __('%1 points', points.toLocaleString('en'))) : ''].filter(Boolean).join(', ');
     this.controls.say(said, !this.ended);
   }
 
@@ -160,6 +160,7 @@ export class Renderer {
     this.range = range && sensible(range);
     if (!this.range) this.detail = null;
     this.draw(true);
+    if (this.asker.silent < 2) this.tell();
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.wake(), SETTLE);
   }
