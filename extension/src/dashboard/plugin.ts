@@ -2,6 +2,7 @@
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Dialog, InputDialog, showDialog, WidgetTracker } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
+import { SplitPanel } from '@lumino/widgets';
 import { CommandIDs, DOMAIN, IBench, type RunRow } from '../tokens';
 import { RunDashboard } from './dashboard';
 import { runIcon } from './icons';
@@ -43,7 +44,11 @@ export const dashboardPlugin: JupyterFrontEndPlugin<void> = {
 /** The main area; where that takes one widget only, as in Notebook 7, the area below. */
 function place(app: JupyterFrontEnd, widget: RunDashboard): void {
   app.shell.add(widget, 'main');
-  if (!widget.isAttached) app.shell.add(widget, 'down');
+  if (widget.isAttached) return;
+  app.shell.add(widget, 'down');
+  for (let parent = widget.parent; parent; parent = parent.parent) {
+    if (parent instanceof SplitPanel && parent.orientation === 'vertical') parent.setRelativeSizes([2, 3]); // it begins without any height
+  }
 }
 
 /** Ask which of the newest runs. */
