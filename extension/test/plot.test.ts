@@ -4,6 +4,8 @@ import { decodePanels, toDoubles } from '../src/plot/decode';
 import type { SeriesReply } from '../src/plot/messages';
 import { align, canLog, format, mergeX, place, timeUnit } from '../src/plot/series';
 import { Asker } from '../src/plot/asker';
+import { Pacer } from '../src/plot/pacer';
+import { pan, pressed, sensible, zoom } from '../src/plot/zoom';
 
 const doubles = (...values: number[]): DataView => new DataView(new Float64Array(values).buffer);
 const head = { kind: 'line' as const, label: 'loss', rank: 0, columns: 1, wrong: 0, points: 3, last: 1 };
@@ -95,4 +97,49 @@ test('one question at a time; without an answer it is asked again, less and less
   asker.now();
   asker.tick(300000);
   assert.equal(asker.interval, 1000, 'a changed option is asked for at once');
+});
+
+test('a zoom: keys, a wheel and nonsense', () => {
+  assert.deepEqual(pan([0, 10], 0.5), [5, 15]);
+  assert.deepEqual(zoom([0, 10], 0.5), [2.5, 7.5]);
+  assert.deepEqual(zoom([0, 10], 0.5, 0), [0, 5]);
+  assert.equal(zoom([1e9, 1e9 + 1], 1e-3), null, 'numbers that cannot be told apart');
+  assert.equal(sensible([3, 3]), null);
+  assert.equal(sensible([NaN, 3]), null);
+  assert.deepEqual(sensible([5, 3]), [3, 5]);
+  assert.deepEqual(pressed('ArrowRight', [0, 10]), [2, 12]);
+  assert.equal(pressed('Escape', [0, 10]), null);
+  assert.equal(pressed('a', [0, 10]), undefined);
+});
+
+test('drawing in small portions: the newest of each, never more than the time allows', async () => {
+  let now = 0;
+  const frames: (() => void)[] = [], done: string[] = [];
+  const pacer = new Pacer(() => now, step => frames.push(step), () => undefined);
+  const things = Array.from({ length: 5 }, () => ({}));
+  const add = (word: string): void => things.forEach((thing, k) => pacer.add(thing, () => (done.push(`${word}${k}`), (now += 4))));
+  const frame = async (): Promise<void> => {
+    frames.shift()!();
+    for (let i = 0; i < 20; i++) await null;
+  };
+  add('old');
+  add('new');
+  assert.equal(frames.length, 1);
+  await frame();
+  assert.deepEqual(done, ['new0', 'new1'], 'two jobs of 4 ms fill 6 ms');
+  await frame();
+  pacer.flush();
+  assert.deepEqual(done, ['new0', 'new1', 'new2', 'new3', 'new4']);
+});
+
+test('who is told that nothing changes any more asks no more', () => {
+  const asked: number[] = [], asker = new Asker(id => asked.push(id));
+  asker.tick(0);
+  asker.answered(1, false, 10);
+  asker.rest();
+  asker.tick(1e9);
+  assert.deepEqual(asked, [1]);
+  asker.now();
+  asker.tick(1e9);
+  assert.deepEqual(asked, [1, 2]);
 });

@@ -1,4 +1,4 @@
-/** When to ask the kernel: one question at a time, about every second, less often when nothing changes or nobody answers. */
+/** When to ask whoever has the numbers: one question at a time, about every second, less often when nothing changes or nobody answers. */
 
 const SHORTEST = 1000; // milliseconds
 const LONGEST = 5000;
@@ -30,6 +30,11 @@ export class Asker {
     this.interval = news ? SHORTEST : Math.min(this.interval * 1.3, LONGEST);
     this.next = now + this.interval;
     return true;
+  }
+
+  /** Nothing more will change: ask no more until `now`. */
+  rest(): void {
+    this.next = Infinity;
   }
 
   /** Ask at the next tick: an option was changed, or the plot came into view. */

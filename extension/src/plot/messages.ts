@@ -13,6 +13,7 @@ export interface Want extends Omit<Options, 'log'> {
   cursor: string; // of the last answer
   width: number; // pixels of one panel
   filter: string;
+  range?: [number, number] | null; // what is looked at, in steps or seconds since the start; null: all
 }
 
 /** One line, or the two edges of a band; `columns` arrays follow its x in the buffers. */

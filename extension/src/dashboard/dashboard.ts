@@ -1,0 +1,229 @@
+/** One run in the main area: its state above, and pages of plots, logs and facts. */
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { codeIcon, downloadIcon, Toolbar } from '@jupyterlab/ui-components';
+import type { CommandRegistry } from '@lumino/commands';
+import { Panel, TabBar, Widget } from '@lumino/widgets';
+import { download } from '../plot/picture';
+import { CommandIDs, type AllocationRow, type IBench, type ITable, type RunDetail, type RunRow } from '../tokens';
+import { AboutPage } from './about';
+import { CheckpointsPage } from './checkpoints';
+import { DevicesPage } from './devices';
+import { statusIcon } from './icons';
+import { LogsPage } from './logs';
+import { PlotsPage } from './plots';
+import { fileName, isOver, statusText, waitingText } from './texts';
+import { action, attempt, StatusItem, StopItem } from './toolbar';
+
+const GRACE = 1500; // milliseconds for which a lost connection is not spoken of
+
+export class RunDashboard extends MainAreaWidget<Panel> {
+  readonly run: string;
+  readonly bar = new TabBar<Widget>();
+  private readonly banner = new Widget();
+  private readonly pages = new Panel();
+  private readonly plots: PlotsPage;
+  private readonly logs: LogsPage;
+  private readonly about: AboutPage;
+  private readonly checkpoints: CheckpointsPage;
+  private readonly devices: DevicesPage;
+  private readonly status: StatusItem;
+  private readonly stopItem: StopItem;
+  private readonly release: Widget;
+  private readonly table: ITable<RunDetail>;
+  private rows: ITable<RunRow> | null = null; // for progress, while it goes on
+  private readonly allocations: ITable<AllocationRow>;
+  private detail: RunDetail | null = null;
+  private connected: boolean; // so it was when it was last looked at
+  private gone = false; // the server, for longer than a moment
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private tabs = 0;
+
+  constructor(private readonly bench: IBench, run: string, private readonly commands: CommandRegistry, private readonly trans: TranslationBundle, drawn?: () => void) {
+    super({ content: new Panel() });
+    this.run = run;
+    this.id = `lepton-bench-run-${run}`;
+    this.addClass('jp-lb-Dashboard');
+    this.title.closable = true;
+    this.title.label = run;
+    this.title.icon = statusIcon(undefined);
+    const empty = trans.__('No metrics: lb.log(step=i, loss=loss) in the launched function draws curves here.');
+    this.plots = new PlotsPage(bench, run, trans, { empty, drawn });
+    this.logs = new LogsPage(bench, run, trans);
+    this.about = new AboutPage(bench, run, trans);
+    this.checkpoints = new CheckpointsPage(trans);
+    this.devices = new DevicesPage(bench, run, trans);
+    this.status = new StatusItem(trans);
+    this.stopItem = new StopItem(bench, commands, trans);
+    this.release = action({ label: trans.__('Release'), tooltip: trans.__('give the devices of its allocation back'), onClick: () => void this.giveBack() });
+    this.fillToolbar();
+    this.fillContent();
+    this.table = bench.run(run);
+    this.allocations = bench.allocations();
+    this.table.changed.connect(this.changed, this);
+    this.allocations.changed.connect(this.say, this);
+    bench.connectionChanged.connect(this.connection, this);
+    this.connected = bench.connected;
+    this.timer = setTimeout(() => this.lost(), 2 * GRACE); // a server that never answers
+    this.changed();
+  }
+
+  private fillToolbar(): void {
+    const { toolbar, trans } = this;
+    toolbar.node.setAttribute('aria-label', trans.__('run'));
+    toolbar.addItem('status', this.status);
+    toolbar.addItem('spacer', Toolbar.createSpacerItem());
+    toolbar.addItem('stop', this.stopItem);
+    toolbar.addItem('release', this.release);
+    toolbar.addItem('source', action({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
+    toolbar.addItem('csv', action({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv')) }));
+    toolbar.addItem('png', action({ icon: downloadIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() }));
+    this.release.hide();
+  }
+
+  private fillContent(): void {
+    const { trans, bar, pages } = this;
+    this.content.addClass('jp-lb-Dashboard-content');
+    this.banner.addClass('jp-lb-Banner');
+    this.banner.node.setAttribute('role', 'status');
+    this.banner.hide();
+    bar.addClass('jp-lb-Tabs');
+    bar.name = trans.__('parts of the run');
+    bar.tabsMovable = false;
+    bar.currentChanged.connect(() => this.showPage());
+    pages.addClass('jp-lb-Pages');
+    this.content.addWidget(this.banner);
+    this.content.addWidget(bar);
+    this.content.addWidget(pages);
+    const all: [Widget, string][] = [[this.plots, trans.__('Plots')], [this.logs, trans.__('Logs')], [this.about, trans.__('About')],
+      [this.checkpoints, trans.__('Checkpoints')], [this.devices, trans.__('Devices')]];
+    for (const [page, label] of all) this.addPage(page, label);
+    bar.currentIndex = 0;
+    this.showPage();
+  }
+
+  private addPage(page: Widget, label: string): void {
+    page.title.label = label;
+    page.title.className = `jp-lb-Tab-${++this.tabs}`;
+    page.addClass('jp-lb-Page');
+    page.node.setAttribute('role', 'tabpanel');
+    page.node.setAttribute('aria-label', label);
+    page.hide();
+    this.bar.addTab(page.title);
+    this.pages.addWidget(page);
+  }
+
+  private showPage(): void {
+    const current = this.bar.currentTitle?.owner;
+    for (const page of this.pages.widgets) page.setHidden(page !== current);
+  }
+
+  /** Which page is shown; settable, so that a layout can come back as it was. */
+  get page(): number {
+    return this.bar.currentIndex;
+  }
+
+  set page(index: number) {
+    this.bar.currentIndex = index >= 0 && index < this.bar.titles.length ? index : 0;
+  }
+
+  private showSource(): void {
+    this.page = this.bar.titles.indexOf(this.about.title);
+    this.about.showSource();
+  }
+
+  private savePicture(): void {
+    if (this.bar.currentTitle === this.devices.title) return this.devices.plots.savePicture();
+    this.page = 0;
+    this.plots.savePicture();
+  }
+
+  private async giveBack(): Promise<void> {
+    const allocation = this.detail?.allocation;
+    if (!allocation) return;
+    await attempt(this.commands.hasCommand(CommandIDs.release) ? this.commands.execute(CommandIDs.release, { allocation }) : this.bench.release(allocation));
+  }
+
+  private changed(): void {
+    const found = this.table.rows.get(this.run);
+    if (found) this.take(found);
+    this.say();
+  }
+
+  private take(run: RunDetail): void {
+    this.detail = run;
+    const { title, trans } = this, over = isOver(run.status);
+    title.label = run.name || run.id;
+    title.caption = [run.name, run.id, [statusText(run.status, trans), run.reason].filter(Boolean).join(': ')].filter(Boolean).join('\n');
+    title.icon = statusIcon(run.status);
+    this.plots.end(over);
+    this.devices.plots.end(over);
+    this.logs.setRanks(run.log_sizes.length || run.world_size, over);
+    for (const page of [this.about, this.checkpoints, this.devices]) page.set(run);
+    this.status.run = this.stopItem.run = run;
+    this.stopItem.update();
+    this.watchRows(run.status === 'running');
+    this.stepped();
+  }
+
+  /** What of the row in the list of runs is shown: progress. */
+  private stepped(): void {
+    this.status.row = this.rows?.rows.get(this.run);
+    this.status.update();
+  }
+
+  private watchRows(on: boolean): void {
+    if (on && !this.rows) {
+      this.rows = this.bench.runs();
+      this.rows.changed.connect(this.stepped, this);
+    } else if (!on) {
+      this.rows?.dispose();
+      this.rows = null;
+    }
+  }
+
+  private connection(): void {
+    clearTimeout(this.timer);
+    if (this.bench.connected && !this.connected) for (const plots of [this.plots, this.devices.plots]) plots.again();
+    this.connected = this.bench.connected;
+    if (!this.connected) this.timer = setTimeout(() => this.lost(), this.gone ? 0 : GRACE);
+    else this.gone = false;
+    this.say();
+  }
+
+  private lost(): void {
+    if (document.hidden) {
+      this.timer = setTimeout(() => this.lost(), GRACE); // a page that nobody sees may have hung up itself
+      return;
+    }
+    this.gone = !this.bench.connected;
+    if (this.gone) for (const plots of [this.plots, this.devices.plots]) plots.silence();
+    this.say();
+  }
+
+  /** One line above the pages: what stands in the way. */
+  private say(): void {
+    const { trans, detail, bench } = this;
+    const allocation = detail?.allocation ? this.allocations.rows.get(detail.allocation) : undefined;
+    this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle'); // who wants to end a run says Stop
+    const missing = !!this.table.error && !detail;
+    const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
+      : this.gone ? [bench.problem || trans.__('The connection to the server is interrupted.'), detail && trans.__('What is shown is what was known last; it goes on by itself.')].filter(Boolean).join(' — ')
+      : detail && (this.table.error || !this.table.rows.has(this.run)) ? trans.__('This run has been deleted; what is shown is what was known last.')
+      : detail ? waitingText(detail, allocation, trans) : '';
+    this.toggleClass('jp-mod-missing', missing);
+    this.banner.node.textContent = text;
+    this.banner.toggleClass('jp-mod-problem', missing || this.gone);
+    this.banner.setHidden(!text.trim());
+  }
+
+  dispose(): void {
+    if (this.isDisposed) return;
+    clearTimeout(this.timer);
+    this.bench.connectionChanged.disconnect(this.connection, this);
+    this.allocations.dispose();
+    this.table.dispose();
+    this.rows?.dispose();
+    super.dispose();
+  }
+}

@@ -1,0 +1,56 @@
+/** Numbers and states in words. Pure functions. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { AllocationRow, RunDetail, Status } from '../tokens';
+
+export function bytesText(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let k = 0;
+  for (; bytes >= 1000 && k < units.length - 1; k++) bytes /= 1000;
+  return `${k ? bytes.toPrecision(3) : bytes} ${units[k]}`;
+}
+
+export function durationText(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds)), two = (n: number): string => String(n).padStart(2, '0');
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)}:${two(s % 60)} min`;
+  return s < 172800 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)} h` : `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
+}
+
+export function timeText(time: number | null): string {
+  return time === null ? '–' : new Date(time * 1000).toLocaleString();
+}
+
+export function statusText(status: Status, trans: TranslationBundle): string {
+  return { waiting: trans.__('waiting'), running: trans.__('running'), done: trans.__('done'), failed: trans.__('failed'), stopped: trans.__('stopped'), lost: trans.__('lost'), damaged: trans.__('damaged') }[status] ?? status;
+}
+
+export function isOver(status: Status): boolean {
+  return status !== 'waiting' && status !== 'running';
+}
+
+/** How long it has been going, or went. */
+export function elapsed(run: RunDetail, now: number): string {
+  return run.started === null ? '' : durationText((run.ended ?? now) - run.started);
+}
+
+/** Why a run does not begin: who is before it on its allocation. */
+export function waitingText(run: RunDetail, allocation: AllocationRow | undefined, trans: TranslationBundle): string {
+  if (run.status !== 'waiting') return '';
+  if (!allocation) return run.allocation ? trans.__('Waiting for allocation %1.', run.allocation) : trans.__('Waiting for devices.');
+  if (allocation.broken) return trans.__('Allocation %1 is broken: %2', allocation.name, allocation.broken);
+  if (allocation.state === 'waiting') return trans.__('Allocation %1 still waits for its %2 devices.', allocation.name, allocation.count);
+  const before = allocation.queue.indexOf(run.id);
+  if (!allocation.run || allocation.run === run.id) return trans.__('Allocation %1 starts it.', allocation.name);
+  return before > 0 ? trans.__('Allocation %1 is busy with run %2; %3 more are before this one.', allocation.name, allocation.run, before)
+    : trans.__('Allocation %1 is busy with run %2; this one is next.', allocation.name, allocation.run);
+}
+
+/** A value that a person can read, whatever it is. */
+export function valueText(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value) ?? String(value);
+}
+
+/** A name that every file system takes. */
+export function fileName(...parts: string[]): string {
+  return parts.join('-').replace(/[^\w.-]+/g, '_').slice(0, 120);
+}

@@ -1,0 +1,106 @@
+/** What stands above a dashboard: how the run is, and what can be done about it. */
+import { Notification } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { addToolbarButtonClass, ReactWidget, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
+import type { CommandRegistry } from '@lumino/commands';
+import * as React from 'react';
+import { CommandIDs, type IBench, type RunDetail, type RunRow } from '../tokens';
+import { statusIcon } from './icons';
+import { durationText, elapsed, isOver, statusText } from './texts';
+
+const PATIENCE = 5000; // milliseconds after Stop; then Kill is offered
+
+/** Seconds since 1970, every second while it matters. */
+function useNow(ticks: boolean): number {
+  const [now, set] = React.useState(Date.now() / 1000);
+  React.useEffect(() => {
+    if (!ticks) return undefined;
+    const timer = setInterval(() => set(Date.now() / 1000), 1000);
+    return () => clearInterval(timer);
+  }, [ticks]);
+  return Math.max(now, Date.now() / 1000);
+}
+
+export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | undefined; trans: TranslationBundle }): React.JSX.Element {
+  const now = useNow(run.status === 'running'), Icon = statusIcon(run.status), progress = row?.progress ?? null;
+  const share = progress?.total ? Math.min(1, progress.done / progress.total) : null;
+  const left = share && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
+  const words = [statusText(run.status, trans), elapsed(run, now), ['running', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason].filter(Boolean).join(' · ');
+  return (
+    <span className="jp-lb-Status" data-status={run.status} title={[run.name, run.id, words].join('\n')}>
+      <Icon.react tag="span" aria-hidden="true" />
+      <strong>{run.name || run.id}</strong>
+      <span role="status">{words}</span>
+      {share !== null && run.status === 'running' && (
+        <><progress value={share} aria-label={trans.__('progress')} /><span>{Math.floor(100 * share)} %{left && ` · ${trans.__('%1 left', left)}`}</span></>
+      )}
+    </span>
+  );
+}
+
+/** A button that is no toggle: JupyterLab's own says that it is not pressed, which a screen reader takes for a state. */
+export function action(props: ToolbarButtonComponent.IProps): ReactWidget {
+  return addToolbarButtonClass(ReactWidget.create(<ToolbarButtonComponent {...props} />));
+}
+
+/** Says what went wrong, of what somebody asked for; whether it was done, and not thought better of. */
+export async function attempt(what: Promise<unknown>): Promise<boolean> {
+  try {
+    return (await what) !== false;
+  } catch (error) {
+    Notification.error((error as Error).message, { autoClose: 10_000 });
+    return false;
+  }
+}
+
+export class StatusItem extends ReactWidget {
+  run: RunDetail | null = null;
+  row: RunRow | undefined;
+
+  constructor(private readonly trans: TranslationBundle) {
+    super();
+    this.addClass('jp-lb-StatusItem');
+  }
+
+  protected render(): React.JSX.Element | null {
+    return this.run && <RunStatus run={this.run} row={this.row} trans={this.trans} />;
+  }
+}
+
+/** Stop, and Kill when that does not help. */
+export class StopItem extends ReactWidget {
+  run: RunDetail | null = null;
+  private asked = 0; // when Stop was pressed
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly bench: IBench, private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
+    super();
+    addToolbarButtonClass(this);
+    this.addClass('jp-lb-StopItem');
+  }
+
+  private async press(kill: boolean): Promise<void> {
+    const run = this.run!.id;
+    this.asked = Date.now();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.update(), PATIENCE + 50);
+    this.update();
+    const done = await attempt(this.commands.hasCommand(CommandIDs.stopRun) ? this.commands.execute(CommandIDs.stopRun, { run, kill }) : this.bench.stop(run, kill));
+    if (!done) this.asked = 0;
+    this.update();
+  }
+
+  protected render(): React.JSX.Element | null {
+    const { run, trans } = this;
+    if (!run || isOver(run.status)) return null;
+    const waits = this.asked > 0 && Date.now() < this.asked + PATIENCE, kill = this.asked > 0 && !waits;
+    const label = waits ? trans.__('Stopping…') : kill ? trans.__('Kill') : trans.__('Stop');
+    const tooltip = kill ? trans.__('it has not stopped: end its processes at once') : trans.__('stop this run on all ranks');
+    return <ToolbarButtonComponent icon={stopIcon} label={label} tooltip={tooltip} enabled={!waits} onClick={() => void this.press(kill)} />;
+  }
+
+  dispose(): void {
+    clearTimeout(this.timer);
+    super.dispose();
+  }
+}
