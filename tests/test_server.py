@@ -461,6 +461,9 @@ async def test_two_pages_of_one_run_share_what_was_read(jp_serverapp: Any, open_
     answers = [await page.series(run.record.id, 7, width=200) for page in pages]
     assert answers[0] == answers[1] and len(answers[0][1]) == sum(answers[0][0]["sizes"]) < 2*8*1000
     assert len(jp_serverapp.web_app.settings["lepton_bench_service"].shelf.kept) == 1
+    header, numbers = await pages[1].series(run.record.id, 8, width=200, range=[1000, 1100])
+    along = np.frombuffer(numbers[:header["sizes"][0]], "<f8")
+    assert along[0] >= 900 and along[-1] <= 1200 and len(along) >= 100  # a part, with all its points
     for n in range(30): await pages[0].send(op="series", id=100 + n, run=run.record.id, system=False, want={"width": 100})
     await pages[0].until(lambda: len(pages[0].frames) == 31)
     assert [f[0]["id"] for f in pages[0].frames[1:]] == list(range(100, 130))  # in their order
