@@ -25,10 +25,10 @@ function RunLink({ run }: { run: string }): JSX.Element {
   return <button type="button" className="jp-lb-link" title={trans.__('Open the run')} onClick={() => void commands.execute(CommandIDs.openRun, { run })}>{run}</button>;
 }
 
-export const Card = memo(({ row }: { row: AllocationRow }) => {
-  const { bench, trans } = useBench();
+export const Card = memo(({ row, connected }: { row: AllocationRow; connected: boolean }) => {
+  const { trans } = useBench();
   const args = { allocation: row.name };
-  const settled = bench.connected && row.state !== 'releasing';
+  const settled = connected && row.state !== 'releasing';
   const ranks = row.ranks.map(r => `${r.rank} (${r.pid})`).join(', ');
   return (
     <li className="jp-lb-card jp-lb-allocation" data-state={row.state} data-allocation={row.name}>
@@ -49,7 +49,7 @@ export const Card = memo(({ row }: { row: AllocationRow }) => {
         {' · '}<Owner row={row} />
       </div>
       <div className="jp-lb-wrap">
-        <span>{trans.__('taken')} <Ago since={row.created} every={5} /> {trans.__('ago')}</span>
+        <span>{row.state === 'waiting' ? trans.__('asked for') : trans.__('taken')} <Ago since={row.created} every={5} /> {trans.__('ago')}</span>
         {row.run && <> · {trans.__('run')} <RunLink run={row.run} /></>}
         {!row.run && row.idle_since !== null && row.state === 'idle' && <> · {trans.__('idle for')} <Ago since={row.idle_since} every={5} /></>}
         {row.queue.length > 0 && <> · {trans._n('%1 run in line', '%1 runs in line', row.queue.length)}</>}
@@ -62,8 +62,8 @@ export const Card = memo(({ row }: { row: AllocationRow }) => {
 });
 
 /** What waits or has failed, of this server. */
-const Waiting = memo(({ row }: { row: RequestRow }) => {
-  const { bench, trans } = useBench();
+const Waiting = memo(({ row, connected }: { row: RequestRow; connected: boolean }) => {
+  const { trans } = useBench();
   const waits = row.state === 'waiting';
   return (
     <li className="jp-lb-card" data-state={row.state}>
@@ -72,7 +72,7 @@ const Waiting = memo(({ row }: { row: RequestRow }) => {
         <strong className="jp-lb-cut" title={row.name}>{row.name}</strong>
         <span className="jp-lb-cut jp-lb-dim">{waits ? trans._n('waits for %1 device', 'waits for %1 devices', row.count) : trans.__('not given')}</span>
         <span className="jp-lb-age"><Ago since={row.created} every={waits ? 1 : 5} /></span>
-        <IconCommand command={CommandIDs.cancel} args={{ request: row.id }} icon={closeIcon} name={waits ? trans.__('Cancel the request %1', row.name) : trans.__('Dismiss %1', row.name)} enabled={bench.connected} />
+        <IconCommand command={CommandIDs.cancel} args={{ request: row.id }} icon={closeIcon} name={waits ? trans.__('Cancel the request %1', row.name) : trans.__('Dismiss %1', row.name)} enabled={connected} />
       </div>
       {row.text && <div className={`jp-lb-wrap ${waits ? '' : 'jp-lb-error'}`}>{row.text}</div>}
     </li>
@@ -102,8 +102,8 @@ export function Allocations({ active }: { active: boolean }): JSX.Element {
         </Empty>
       ) : (
         <ul className="jp-lb-cards" aria-label={trans.__('Allocations')}>
-          {requests.map(row => <Waiting key={row.key} row={row} />)}
-          {rows.map(row => <Card key={row.key} row={row} />)}
+          {requests.map(row => <Waiting key={row.key} row={row} connected={bench.connected} />)}
+          {rows.map(row => <Card key={row.key} row={row} connected={bench.connected} />)}
         </ul>
       )}
     </>
