@@ -114,7 +114,7 @@ def measure(page: Any, address: str, run: str, folder: Path, found: dict[str, li
     until(lambda: page.evaluate(FRAMES, .2)["points"] > before, "the curves grow", 30)
     watched = page.evaluate(FRAMES, SECONDS)
     found["rate"], found["longest"], found["shown"] = [watched["rate"]], [watched["longest"]], [(watched["points"] - before)/SERIES]
-    if len(sys.argv) > 2: page.screenshot(path=sys.argv[2])
+    if file := os.environ.get("LEPTON_BENCH_SCREENSHOTS"): page.screenshot(path=Path(file)/"dashboard-stream.png")
 
 
 def figures(rounds: int = 3) -> list[Figure]:
