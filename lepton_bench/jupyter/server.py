@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESOURCE', 'ROUTES', 'code_of', 'BenchHandler', 'StatusHandler', 'RequestsHandler', 'RequestHandler',
-           'AllocationHandler', 'StopHandler', 'RunHandler', 'MetricsHandler', 'SourceHandler', 'LogHandler',
-           'LogPartHandler', 'BenchSocket', 'BenchApp']
+           'AllocationHandler', 'StopHandler', 'RunHandler', 'MetricsHandler', 'SourceHandler', 'OutputHandler',
+           'LogHandler', 'LogPartHandler', 'BenchSocket', 'BenchApp']
 
 # %% ../../nbs/jupyter/64_server.ipynb #c002
 import os
@@ -26,6 +26,7 @@ from .actions import BadRequest, WrongState, kernel_owner, kernels_by_pid, relea
 from .page import Page, encode
 from .run_files import NotThere, csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
 from .service import EVENTS, Service, event_schemas, status, tell
+from ..run import Run, cell_output
 
 # %% ../../nbs/jupyter/64_server.ipynb #c004
 RESOURCE = "lepton_bench"
@@ -153,6 +154,12 @@ class SourceHandler(BenchHandler):
     @authorized
     async def get(self, id: str) -> None: await self.answer(self.service.read, lambda: read_source(run_folder(id)))
 
+class OutputHandler(BenchHandler):
+    "What the launching cell of a run shows whose kernel is gone."
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None: await self.answer(self.service.read, lambda: cell_output(Run(run_folder(id))))
+
 class LogHandler(BenchHandler):
     "Search a log."
     @web.authenticated
@@ -212,6 +219,7 @@ ROUTES: list[tuple[str, type]] = [
     (r"api/runs/([^/]+)/stop", StopHandler),
     (r"api/runs/([^/]+)/metrics\.csv", MetricsHandler),
     (r"api/runs/([^/]+)/source", SourceHandler),
+    (r"api/runs/([^/]+)/output", OutputHandler),
     (r"api/runs/([^/]+)/logs/([^/]+)", LogHandler),
     (r"api/runs/([^/]+)/logs/([^/]+)/part", LogPartHandler),
     (r"ws", BenchSocket),

@@ -10,15 +10,26 @@ const ASK = 'lepton_bench_unknown';
 export class Displays {
   private known = new Map<string, Mark>();
   private kernel: Kernel.IKernelConnection | null = null;
+  private fresh = false;
 
   constructor(private readonly panel: NotebookPanel, private readonly ended: (mark: Mark) => void) {
     panel.disposed.connect(() => this.leave());
     panel.sessionContext.kernelChanged.connect((_, change) => this.follow(change.newValue));
+    panel.sessionContext.statusChanged.connect((_, status) => this.restarted(status));
     void Promise.all([panel.revealed, panel.sessionContext.ready]).then(() => this.follow(panel.sessionContext.session?.kernel ?? null));
   }
 
   private *areas(): Generator<Outputs> {
     for (const cell of this.panel.content.widgets) if (cell.model.type === 'code') yield (cell as CodeCell).model.outputs as unknown as Outputs;
+  }
+
+  /** A kernel that was started again knows nothing of what it displayed before. */
+  private restarted(status: Kernel.Status): void {
+    if (status === 'restarting' || status === 'autorestarting') this.fresh = true;
+    else if (status === 'idle' && this.fresh) {
+      this.fresh = false;
+      this.follow(this.panel.sessionContext.session?.kernel ?? null);
+    } else if (status === 'dead') for (const mark of marksIn(this.areas())) if (mark.run) this.ended(mark);
   }
 
   /** What stands in the notebook now was made before this page knew of it. */

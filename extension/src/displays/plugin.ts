@@ -12,10 +12,12 @@ export const displaysPlugin: JupyterFrontEndPlugin<void> = {
   requires: [INotebookTracker, IBench],
   activate: (_: JupyterFrontEnd, notebooks: INotebookTracker, bench: IBench): void => {
     notebooks.widgetAdded.connect((_, panel) => {
+      const outputs = new Map<string, RunOutput>();
       const displays: Displays = new Displays(panel, mark => {
-        const output = new RunOutput(bench, mark, (data, metadata) => displays.update(mark.display, data, metadata));
-        panel.disposed.connect(() => output.dispose());
+        outputs.get(mark.display)?.dispose();
+        outputs.set(mark.display, new RunOutput(bench, mark, (data, metadata) => displays.update(mark.display, data, metadata)));
       });
+      panel.disposed.connect(() => outputs.forEach(output => output.dispose()));
     });
   }
 };
