@@ -171,6 +171,7 @@ def test_devices_taken_a_function_launched_and_given_back_without_typing_code(se
     show(page, screenshots, "launch-wrong")
     dialog.locator("#jp-lb-nb-argument-epochs").fill("3")
     dialog.locator("#jp-lb-nb-argument-widths").fill("[1, 2]")
+    until(lambda: " is not " not in dialog.inner_text(), "nothing is wrong any more", 10)  # what is below moves up then
     dialog.locator("#jp-lb-nb-argument-optimizer").select_option("'adam'")
     dialog.locator("#jp-lb-nb-argument-amp").check()
     dialog.locator("summary").click()

@@ -171,7 +171,8 @@ export class LaunchModel {
   }
 
   private get form(): LaunchForm {
-    return { call: this.filled?.call || `${this.chosen?.name ?? ''}, …`, where: this.where, name: this.options.name, restarts: this.options.restarts };
+    const { chosen } = this;
+    return { call: this.filled?.call || `${chosen?.name ?? ''}${chosen?.fields.length ? ', …' : ''}`, where: this.where, name: this.options.name, restarts: this.options.restarts };
   }
 
   /** What would be inserted. */

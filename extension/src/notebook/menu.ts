@@ -27,7 +27,7 @@ export function menuItems(watch: Bystander, notebook: string, commands: CommandR
   const action = (command: string, args: ReadonlyJSONObject, text: string): Item[] =>
     commands.hasCommand(command) ? [{ command: NotebookCommandIDs.notebookAction, args: { command, args, text } }] : [];
   const ofOne = ({ name, run, mine_kernel: kernel }: AllocationRow): Item[] => [
-    ...(run ? [...action(CommandIDs.openRun, { run }, trans.__('Open Run %1', nameOf(run))), ...action(CommandIDs.stopRun, { run }, trans.__('Stop Run %1', nameOf(run)))] : []),
+    ...(run ? [...action(CommandIDs.openRun, { run }, trans.__('Open Run “%1”', nameOf(run))), ...action(CommandIDs.stopRun, { run }, trans.__('Stop Run “%1”', nameOf(run)))] : []),
     ...action(NotebookCommandIDs.use, { allocation: name, notebook }, kernel ? trans.__('Use %1 in a New Cell', name) : trans.__('Attach to %1', name)),
     ...action(CommandIDs.restart, { allocation: name }, trans.__('Restart the Workers of %1', name)),
     ...action(CommandIDs.release, { allocation: name }, trans.__('Release %1', name)),
