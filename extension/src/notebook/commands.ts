@@ -4,6 +4,7 @@ import { Notification, showErrorMessage } from '@jupyterlab/apputils';
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import type { Widget } from '@lumino/widgets';
 import { CommandIDs, type IBench } from '../tokens';
 import { EXPRESSIONS, type Introspection } from './answers';
 import { askForDevices } from './asking';
@@ -106,9 +107,16 @@ async function offerDashboard({ app, trans, afterwards }: NotebookTools, panel: 
   const asker = new Asker(panel.sessionContext, trans);
   const { run } = await asker.ask<{ run: string | null }>(EXPRESSIONS.begun(variable)).catch(() => ({ run: null })).finally(() => asker.dispose());
   if (!run) return;
-  const open = (): void => void app.commands.execute(CommandIDs.openRun, { run, mode: 'split-right' });
-  if (how === 'always') return open();
-  Notification.info(trans.__('Run %1 has begun.', run), { autoClose: 10_000, actions: [{ label: trans.__('Open dashboard'), caption: trans.__('Its curves, logs and devices'), displayType: 'accent', callback: open }] });
+  const open = (): Promise<Widget | undefined> => app.commands.execute(CommandIDs.openRun, { run });
+  if (how === 'always') return beside(app, panel, await open());
+  Notification.info(trans.__('Run %1 has begun.', run), { autoClose: 10_000, actions: [{ label: trans.__('Open dashboard'), caption: trans.__('Its curves, logs and devices'), displayType: 'accent', callback: () => void open() }] });
+}
+
+/** Where there is room for two: not in Notebook 7, whose window holds one document. */
+function beside({ shell }: JupyterFrontEnd, panel: NotebookPanel, widget: Widget | undefined): void {
+  if (!widget || !('mode' in shell) || shell.mode !== 'multiple-document') return;
+  shell.add(widget, 'main', { mode: 'split-right', ref: panel.id, activate: false });
+  shell.activateById(panel.id);
 }
 
 export function addNotebookCommands(tools: NotebookTools): void {

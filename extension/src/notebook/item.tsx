@@ -64,7 +64,7 @@ export class DevicesItem extends ReactWidget {
     menu.addClass('jp-lb-nb-devices-menu');
     for (const item of menuItems(watch, panel.id, commands, trans)) menu.addItem(item);
     const button = this.node.querySelector<HTMLElement>('.jp-ToolbarButtonComponent') ?? this.node;
-    const { left, bottom } = button.getBoundingClientRect();
+    const { left, bottom } = (button.offsetParent ? button : panel.toolbar.node).getBoundingClientRect(); // a narrow toolbar has put it away
     menu.aboutToClose.connect(() => {
       this.menu = null;
       this.update();
