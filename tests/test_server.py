@@ -372,6 +372,30 @@ async def test_from_devices_to_curves_and_back(ask: Callable, open_socket: Calla
 
 
 @on_loop
+async def test_listeners_hear_of_events_although_no_page_is_open(four_devices: None, jp_serverapp: Any) -> None:
+    import lepton_bench as lb
+    seen, enough = list[tuple[str, str]](), asyncio.Event()
+    async def listen(logger: Any, schema_id: str, data: dict) -> None:
+        seen.append((data["action"], data.get("run") or data["allocation"]))
+        if data["action"] in ("granted", "ended", "released"): enough.set()
+    for kind in ("run", "allocation"): jp_serverapp.event_logger.add_listener(schema_id=f"https://events.lepton-bench.org/{kind}/v1", listener=listen)
+    service = jp_serverapp.web_app.settings["lepton_bench_service"]
+    topics = service.topics.lasting
+    async def heard() -> None:
+        await asyncio.wait_for(enough.wait(), 30)
+        enough.clear()
+    while not topics["runs"].ready or service.runs.unread: await asyncio.sleep(.01)
+    alloc = await in_thread(functools.partial(lb.allocate, 1, name="unseen"))
+    await heard()
+    run = await in_thread(lambda: alloc.options(output=False).launch(len, "ab").wait(60))
+    await heard()
+    await in_thread(alloc.release)
+    await heard()
+    assert not any(topic.readers for topic in topics.values())
+    assert seen[0] == ("granted", "unseen") and seen[-1] == ("released", "unseen") and ("ended", run.id) in seen
+
+
+@on_loop
 async def test_who_waits_is_seen_and_can_hang_up(four_devices: None, ask: Callable, open_socket: Callable) -> None:
     page = await open_socket("requests", "allocations")
     name = await granted(page, ask, count=4)

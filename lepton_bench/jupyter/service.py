@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['log', 'EVENTS', 'event_schemas', 'run_events', 'allocation_events', 'Service', 'look_at_devices',
-           'look_at_allocations', 'look_at_runs', 'make_topic', 'tell', 'show_request', 'sample_devices', 'status']
+           'look_at_allocations', 'look_at_runs', 'make_topic', 'tell', 'show_request', 'glance', 'sample_devices',
+           'status']
 
 # %% ../../nbs/jupyter/63_service.ipynb #c002
 import asyncio
@@ -146,6 +147,13 @@ def show_request(service: Service, request: Request) -> None:
     topic.wake()
     if request.state != "waiting": service.topics.look_soon("allocations", "devices")
 
+async def glance(service: Service) -> None:
+    "Listeners hear of events although no page is open."
+    topics = service.topics.lasting
+    await topics["allocations"].glance()
+    await topics["runs"].glance()
+    while service.runs.unread and not topics["runs"].readers: await topics["runs"].glance()
+
 async def sample_devices(service: Service) -> None:
     def sample() -> None:
         service.allocations.look()
@@ -153,6 +161,7 @@ async def sample_devices(service: Service) -> None:
     while True:
         try: await service.look(sample)
         except Exception as e: log.warning("the devices' history has a gap: %r", e)  # the next look may be better
+        await glance(service)
         service.shelf.sweep()
         await asyncio.sleep(EVERY)
 

@@ -29,7 +29,7 @@ class Topic:
         self.ready, self.problem = look is None, ""  # ready: there was a first look
         self.readers: set[Reader] = set()
         self.task: asyncio.Task | None = None
-        self.soon = asyncio.Event()
+        self.soon, self.lock = asyncio.Event(), asyncio.Lock()
 
     def join(self, reader: Reader) -> None:
         self.readers.add(reader)
@@ -48,13 +48,21 @@ class Topic:
     async def _look_on(self, look: Callable[[KeyedTable], Awaitable[Any]]) -> None:
         while self.readers:
             self.soon.clear()
+            await self._look_once(look)
+            try: await asyncio.wait_for(self.soon.wait(), self.every)
+            except TimeoutError: pass
+
+    async def glance(self) -> None:
+        "One look although nobody reads, for what else follows from a change."
+        if self.look and not self.readers: await self._look_once(self.look)
+
+    async def _look_once(self, look: Callable[[KeyedTable], Awaitable[Any]]) -> None:
+        async with self.lock:
             before = self.ready, self.table.version, self.problem
             try: await look(self.table)
             except Exception as e: self.problem = str(e) if isinstance(e, BenchError | OSError) else repr(e)  # readers are told; nobody else would say it
             else: self.ready, self.problem = True, ""
             if before != (self.ready, self.table.version, self.problem): self.wake()
-            try: await asyncio.wait_for(self.soon.wait(), self.every)
-            except TimeoutError: pass
 
 # %% ../../nbs/jupyter/53_topics.ipynb #c008
 class Topics:
