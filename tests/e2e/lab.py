@@ -66,8 +66,10 @@ def copy_quickstart(folder: Path, **parameters: Any) -> Path:
 class LabServer:
     "JupyterLab, its root being `folder`; it can be stopped and started again."
 
-    def __init__(self, folder: Path, env: dict[str, str], token: str = "looking", python: str | Path = sys.executable) -> None:
-        self.folder, self.token, self.python, self.place = folder, token, python, folder/".lab"
+    def __init__(self, folder: Path, env: dict[str, str], token: str = "looking", python: str | Path = sys.executable,
+                 module: str = "jupyterlab",  # or "notebook"
+                 ) -> None:
+        self.folder, self.token, self.python, self.module, self.place = folder, token, python, module, folder/".lab"
         for name, values in SETTINGS.items():
             file = self.place/"settings"/f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +80,12 @@ class LabServer:
     def start(self, port: int = 0  # 0: a free one
               ) -> str:
         "Its address, once it answers."
-        command = [str(self.python), "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}", f"--ServerApp.root_dir={self.folder}",
+        command = [str(self.python), "-m", self.module, "--no-browser", "--allow-root", f"--ServerApp.port={port}", f"--ServerApp.root_dir={self.folder}",
                    f"--IdentityProvider.token={self.token}", "--ServerApp.ip=127.0.0.1"]
         with (self.place/"server.log").open("a") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         found = until(lambda: _answers(self.place/"runtime", self.process), "JupyterLab answers", 60, (self.place/"server.log").read_text)
-        return f"{found}lab?token={self.token}"
+        return f"{found}{'lab' if self.module == 'jupyterlab' else 'tree'}?token={self.token}"
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
