@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Kernel
+from live_kernel import Kernel
 from test_bench import until
 
 import lepton_bench as lb

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Kernel
+from live_kernel import Kernel
 from test_bench import until
 
 ENV = {"LEPTON_BENCH_SIMULATED": "2", "LEPTON_BENCH_STOP_GRACE": "1"}

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from conftest import Kernel
+from live_kernel import Kernel
+
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -240,7 +241,8 @@ def test_a_launcher_checks_launches_and_shows_the_run(kernel, tmp_path):
     assert re.fullmatch(r"run = lb.attach\('[\w-]+'\).launch\(train, epochs=100000, stop='.*'\)", kernel.value("l.code()"))
     kernel.run(f"click(l, 'launch', epochs='1e5', stop={stop!r}); click(l, 'launch', epochs='1e5'); until(lambda: l.view)")
     kernel.run("until(lambda: 'epoch 0' in text(l) and 'step' in text(l), 'status and output'); alloc = a.allocation")
-    assert kernel.value("[r.name for r in lb.runs()].count('train')") == 1 and kernel.value("l.code()").startswith("run = alloc.launch(train, epochs=100000")
+    assert kernel.value("[r.record.allocation for r in lb.runs(5)].count(alloc.name)") == 1
+    assert kernel.value("l.code()").startswith("run = alloc.launch(train, epochs=100000")
     assert "Stop" in kernel.value("text(l)") and "data-plot" in kernel.value("l.draw()")
     kernel.run("click(a, 'release', alloc.name)")
     assert "a run goes on; release stops it" in kernel.value("text(a)") and kernel.value("l.run.status") == "running"

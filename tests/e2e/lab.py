@@ -3,6 +3,7 @@
 The tests and `docs/pictures/make.py` share it. Chromium is the system's: nothing is downloaded here.
 """
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,12 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
+AXE = REPOSITORY/"extension"/"node_modules"/"axe-core"/"axe.min.js"
 QUICKSTART = REPOSITORY/"nbs"/"tutorials"/"90_quickstart.ipynb"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SETTINGS = {  # of JupyterLab: nothing that asks the network or stands in the picture; every cell is drawn
@@ -61,6 +64,26 @@ def copy_quickstart(folder: Path, **parameters: Any) -> Path:
     path = folder/QUICKSTART.name
     path.write_text(json.dumps(notebook), encoding="utf-8")
     return path
+
+
+def environment(place: Any,  # Isolation
+                folder: Path,  # JupyterLab's
+                enabled: bool = True,  # the server extension
+                ) -> dict[str, str]:
+    "Of a server with this folder's extension, whatever is installed; a page hands its commands to the test."
+    extensions, config = folder/".share"/"labextensions", folder/".etc"/"jupyter_server_config.d"
+    for made in (extensions, config): made.mkdir(parents=True, exist_ok=True)
+    if not (extensions/"lepton-bench").exists(): (extensions/"lepton-bench").symlink_to(EXTENSION)
+    (config/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": enabled}}}))
+    (config.parent/"jupyter_lab_config.py").write_text("c.LabApp.expose_app_in_browser = True\n")
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    return {**place.environment(), "PYTHONPATH": path, "JUPYTER_PATH": str(extensions.parent), "JUPYTER_CONFIG_PATH": str(config.parent)}
+
+
+def release(env: Mapping[str, str], name: str = "--all") -> None:
+    "Give devices back: an allocation outlives its kernel by design."
+    command = [Path(sys.executable).parent/"lepton-bench", "release", name]
+    subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
 
 
 class LabServer:

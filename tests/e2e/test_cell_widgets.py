@@ -1,23 +1,14 @@
 """The widgets in a real JupyterLab: taken, launched, watched and stopped by clicks beside a busy cell, and what a reopened notebook shows."""
-import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import REPOSITORY, Notebook, browser_page, chromium, lab_server, until, write_notebook  # noqa: E402
+from lab import Notebook, until, write_notebook  # noqa: E402
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
-              pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
-              pytest.mark.skipif(not (REPOSITORY/"lepton_bench"/"static"/"plot.js").exists() and not os.environ.get("CI"),
-                                 reason="NO RENDERER: live plots are pictures here (Node 20 or newer, then: cd extension && npm ci && npm run build)")]
-SERVER = importlib.util.find_spec("lepton_bench.jupyter.server") is not None
 TRAIN = """import time
 from pathlib import Path
 from typing import Literal
@@ -39,39 +30,6 @@ def train(epochs: int,  # passes over the data
 ALLOCATOR, LAUNCHER = "allocator = lb.widgets.Allocator()\nallocator", "launcher = lb.widgets.Launcher(train)\nlauncher"
 BUSY = "while not Path('go-{0}').exists(): time.sleep(.05)  # busy"
 MONITOR = "lb.widgets.Monitor(launcher.run)"
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory) -> Path:
-    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path: return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def server(folder, place) -> Iterator[str]:
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    config = folder/".config"
-    config.mkdir()
-    extensions = {"lepton_bench": True} if SERVER else {}
-    (config/"jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": extensions}}))
-    with lab_server(folder, {**place.environment(), "PYTHONPATH": path, "JUPYTER_CONFIG_DIR": str(config)}) as address: yield address
-
-
-@pytest.fixture
-def page(server, place) -> Iterator:
-    with browser_page() as page: yield page
-    release(place)  # also after a failure, before the next test asks for devices
-
-
-def release(place) -> None:
-    "Give everything back: an allocation outlives its kernel by design."
-    command = [Path(sys.executable).parent/"lepton-bench", "release", "--all"]
-    subprocess.run(command, env=place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
 
 
 def click(widget, name: str) -> None: widget.get_by_role("button", name=name, exact=True).click()
@@ -232,7 +190,6 @@ def test_what_a_reloaded_a_restarted_and_a_reopened_notebook_show(server, page, 
     other.show("lb.widgets.Launcher(", screenshots/"widgets-reopened.png")
 
 
-@pytest.mark.skipif(not SERVER, reason="NO SERVER EXTENSION: lepton_bench.jupyter.server is not there")
 def test_stop_goes_through_the_server(server, page, folder):
     asked: list[tuple[str, int]] = []
     page.on("response", lambda answer: answer.request.method == "POST" and "/lepton-bench/api/" in answer.url and asked.append((answer.url, answer.status)))

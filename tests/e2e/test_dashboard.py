@@ -1,6 +1,5 @@
 """The run dashboard in a real JupyterLab, over a real run of two ranks: curves, zoom, logs, stop, reload, a server that goes and comes back."""
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,14 +12,8 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import REPOSITORY, LabServer, browser_page, chromium, lab_server, until  # noqa: E402
+from lab import AXE, LabServer, browser_page, environment, lab_server, release, until  # noqa: E402
 
-AXE = REPOSITORY/"extension"/"node_modules"/"axe-core"/"axe.min.js"
-EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
-              pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
-              pytest.mark.skipif(not (EXTENSION/"package.json").exists() and not os.environ.get("CI"),
-                                 reason="NO EXTENSION: it is not built (Node 20 or newer, then: cd extension && npm ci && npm run build)")]
 LAUNCH = """import sys, time
 from pathlib import Path
 import lepton_bench as lb
@@ -50,23 +43,7 @@ NAME = "a run whose name is far too long for a tab, a toolbar or anybody's patie
 
 
 @pytest.fixture(scope="module")
-def screenshots(tmp_path_factory) -> Path:
-    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def environment(place, tmp_path_factory) -> dict[str, str]:
-    "This repository's extension and server, whatever else is installed; the page hands its commands to the test."
-    folder = tmp_path_factory.mktemp("jupyter")
-    (folder/"path"/"labextensions").mkdir(parents=True)
-    (folder/"path"/"labextensions"/"lepton-bench").symlink_to(EXTENSION)
-    (folder/"config"/"jupyter_server_config.d").mkdir(parents=True)
-    (folder/"config"/"jupyter_server_config.d"/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": True}}}))
-    (folder/"config"/"jupyter_lab_config.py").write_text("c.LabApp.expose_app_in_browser = True\n")
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    return {**place.environment(), "PYTHONPATH": path, "JUPYTER_PATH": str(folder/"path"), "JUPYTER_CONFIG_PATH": str(folder/"config")}
+def env(place, tmp_path_factory) -> dict[str, str]: return environment(place, tmp_path_factory.mktemp("jupyter"))
 
 
 class Training:
@@ -96,8 +73,7 @@ class Training:
         try: self.process.wait(20)
         finally:
             self.process.kill()
-            command = [str(Path(sys.executable).parent/"lepton-bench"), "release", "--all"]
-            subprocess.run(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
+            release(self.environment)
 
 
 class Dashboard:
@@ -150,8 +126,8 @@ class Dashboard:
 
 
 @pytest.fixture
-def training(tmp_path_factory, environment) -> Iterator[Training]:
-    made = Training(tmp_path_factory.mktemp("work"), environment)
+def training(tmp_path_factory, env) -> Iterator[Training]:
+    made = Training(tmp_path_factory.mktemp("work"), env)
     yield made
     made.end()
 
@@ -161,8 +137,8 @@ def page() -> Iterator[Any]:
     with browser_page() as page: yield page
 
 
-def test_curves_grow_zoom_logs_and_stop(training, environment, page, screenshots):
-    with lab_server(training.folder, environment) as address:
+def test_curves_grow_zoom_logs_and_stop(training, env, page, screenshots):
+    with lab_server(training.folder, env) as address:
         board = Dashboard(page).load(address)
         board.open(training.ids[0])
         before = until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3 and board.points(), "three curves", 30, board.root.inner_text)
@@ -220,8 +196,8 @@ def test_curves_grow_zoom_logs_and_stop(training, environment, page, screenshots
         page.screenshot(path=screenshots/"dashboard-stopped.png")
 
 
-def test_a_reload_and_a_server_that_goes_and_comes_back(training, environment, page, screenshots):
-    server = LabServer(training.folder, environment)
+def test_a_reload_and_a_server_that_goes_and_comes_back(training, env, page, screenshots):
+    server = LabServer(training.folder, env)
     address = server.start()
     try:
         board = Dashboard(page).load(address)
@@ -249,16 +225,16 @@ def test_a_reload_and_a_server_that_goes_and_comes_back(training, environment, p
         if (dialog := page.locator(".jp-Dialog")).count(): dialog.locator(".jp-Dialog-button").last.click()  # JupyterLab's own, about the server
         board.tabpanel.get_by_text("ranks", exact=True).click()
         until(lambda: board.points() == training.points(), "every point is there once", 20, lambda: (board.points(), training.points()))
-        shutil.rmtree(Path(environment["LEPTON_BENCH_HOME"])/"runs"/training.ids[0])
+        shutil.rmtree(Path(env["LEPTON_BENCH_HOME"])/"runs"/training.ids[0])
         until(lambda: "has been deleted" in board.root.locator(".jp-lb-Banner").inner_text(), "a deleted run is called so", 20)
         assert board.tabpanel.locator(".lb-panel canvas").count() == 3
     finally: server.stop()
 
 
-def test_a_restart_a_failure_and_a_run_that_is_not_there(tmp_path_factory, environment, page, screenshots):
-    training = Training(tmp_path_factory.mktemp("work"), environment, restarts=1, fail_at=150, lines=20_000)
+def test_a_restart_a_failure_and_a_run_that_is_not_there(tmp_path_factory, env, page, screenshots):
+    training = Training(tmp_path_factory.mktemp("work"), env, restarts=1, fail_at=150, lines=20_000)
     try:
-        with lab_server(training.folder, environment) as address:
+        with lab_server(training.folder, env) as address:
             board = Dashboard(page).load(address)
             board.open(training.ids[0])
             until(lambda: "restarted 1×" in board.root.inner_text(), "the restart is shown", 60, board.root.inner_text)
@@ -286,9 +262,9 @@ def test_a_restart_a_failure_and_a_run_that_is_not_there(tmp_path_factory, envir
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="NO AXE: cd extension && npm ci")
-def test_access_in_every_theme(training, environment, page, screenshots):
+def test_access_in_every_theme(training, env, page, screenshots):
     found = dict[str, list[str]]()
-    with lab_server(training.folder, environment) as address:
+    with lab_server(training.folder, env) as address:
         board = Dashboard(page).load(address)
         board.open(training.ids[0])
         until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3, "curves", 30)

@@ -1,7 +1,6 @@
 """The quickstart in a real JupyterLab, as a person runs it: Run All Cells, then looking at what is on the screen."""
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import Notebook, browser_page, chromium, copy_quickstart, lab_server, until, write_notebook  # noqa: E402
+from lab import Notebook, browser_page, copy_quickstart, lab_server, release, until, write_notebook  # noqa: E402
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
-              pytest.mark.skipif(not chromium() and not os.environ.get("CI"),  # in CI it must run
-                                 reason="NO BROWSER: there is no Chromium here, so nobody looks at JupyterLab (apt install chromium)")]
 LAUNCH = "run = alloc.launch(train"
 TAKE = """import torch.distributed as dist
 import lepton_bench as lb
@@ -30,22 +26,13 @@ run.result()"""
 
 
 @pytest.fixture(scope="module")
-def screenshots(tmp_path_factory) -> Path:
-    "Where pictures go: a folder of the caller's choice, or one that is forgotten."
-    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("lab")
     copy_quickstart(folder, epochs=3, train_size=8000)
     write_notebook(folder/"failing.ipynb", [TAKE, FAILING, "alloc"])
     try:
         with lab_server(folder, dict(os.environ)) as address: yield address
-    finally:  # a test that failed in the middle leaves its allocation, which outlives the server by design
-        subprocess.run([Path(sys.executable).parent/"lepton-bench", "release", "--all"], stdin=subprocess.DEVNULL, timeout=60, check=False)
+    finally: release(os.environ)  # after a test that failed in the middle
 
 
 @pytest.fixture(scope="module")

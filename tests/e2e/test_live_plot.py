@@ -2,20 +2,13 @@
 import json
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import REPOSITORY, Notebook, browser_page, chromium, lab_server, until, write_notebook  # noqa: E402
+from lab import Notebook, until, write_notebook  # noqa: E402
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
-              pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
-              pytest.mark.skipif(not (REPOSITORY/"lepton_bench"/"static"/"plot.js").exists() and not os.environ.get("CI"),
-                                 reason="NO RENDERER: live plots are pictures here (Node 20 or newer, then: cd extension && npm ci && npm run build)")]
 TAKE = """import time
 from pathlib import Path
 import lepton_bench as lb
@@ -36,35 +29,6 @@ for _ in range(3): shutil.rmtree(run.directory, ignore_errors=True)"""
 END = """Path("stop-{0}").touch()
 run.wait(60)
 alloc.release()"""
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory) -> Path:
-    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path: return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def server(folder, place) -> Iterator[str]:
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    with lab_server(folder, {**place.environment(), "PYTHONPATH": path}) as address: yield address
-
-
-@pytest.fixture
-def page(server, place) -> Iterator:
-    with browser_page() as page: yield page
-    release(place)  # also after a failure, before the next test asks for devices
-
-
-def release(place) -> None:
-    "Give everything back: an allocation outlives its kernel by design."
-    command = [Path(sys.executable).parent/"lepton-bench", "release", "--all"]
-    subprocess.run(command, env=place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
 
 
 def points(page) -> int:

@@ -1,24 +1,14 @@
 """The notebook's toolbar item and the launch dialog in a real JupyterLab: devices taken by a click, a function launched by a form, all of it cells."""
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import REPOSITORY, Notebook, browser_page, chromium, lab_server, until, write_notebook  # noqa: E402
+from lab import AXE, Notebook, release, until, write_notebook  # noqa: E402
 
-EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
-AXE = REPOSITORY/"extension"/"node_modules"/"axe-core"/"axe.min.js"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
-              pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
-              pytest.mark.skipif(not (EXTENSION/"package.json").exists() and not os.environ.get("CI"),
-                                 reason="NO EXTENSION: it is not built (Node 20 or newer, then: cd extension && npm ci && npm run build)")]
 TRAIN = '''from typing import Literal
 def train(go: str,  # file whose coming ends the training
           epochs: int = 5,  # passes over the data
@@ -39,40 +29,6 @@ def train(go: str,  # file whose coming ends the training
         time.sleep(.05)
     return epochs, lr, optimizer, widths, amp'''
 ITEM = ".jp-lb-nb-devices"
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory) -> Path:
-    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path: return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def server(folder, place) -> Iterator[str]:
-    "With this checkout's extension, whatever is installed."
-    extensions, config = folder/".share"/"labextensions", folder/".etc"/"jupyter_server_config.d"
-    for made in (extensions, config): made.mkdir(parents=True)
-    (extensions/"lepton-bench").symlink_to(EXTENSION)
-    (config/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": True}}}))
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    jupyter = {"JUPYTER_PATH": str(extensions.parent), "JUPYTER_CONFIG_PATH": str(config.parent)}
-    with lab_server(folder, {**place.environment(), "PYTHONPATH": path, **jupyter}) as address: yield address
-
-
-def give_back(place, name: str) -> None:
-    command = [Path(sys.executable).parent/"lepton-bench", "release", name]
-    subprocess.run(command, env=place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
-
-
-@pytest.fixture
-def page(server, place) -> Iterator:
-    with browser_page() as page: yield page
-    give_back(place, "--all")  # also after a failure
 
 
 def opened(page, server: str, folder: Path, name: str, *cells: str, run: bool = True) -> Notebook:
@@ -269,7 +225,7 @@ def test_waiting_in_line_and_two_notebooks_with_one_kernel(server, page, place, 
     take(page, 1)
     says(page, "waiting")
     assert not any("attach" in s for s in sources(second))
-    give_back(place, name)
+    release(place.environment(), name)
     says(page, r"1 × cpu · [\w-]+ · idle")
     until(lambda: any(".attach(" in s for s in sources(second)), "the cell is inserted when the turn has come", 20, lambda: sources(second))
 

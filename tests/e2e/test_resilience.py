@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cable import Cable  # noqa: E402
-from lab import REPOSITORY, LabServer, Notebook, browser_page, chromium, until, write_notebook  # noqa: E402
+from lab import LabServer, Notebook, browser_page, environment, release, until, write_notebook  # noqa: E402
 
-EXTENSION = REPOSITORY/"lepton_bench"/"labextension"/"package.json"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
-              pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
-              pytest.mark.skipif(not EXTENSION.exists() and not os.environ.get("CI"),
-                                 reason="NO EXTENSION: it is not built here (Node 20 or newer, then: make lab)")]
 CELLS = ["""import os
 from pathlib import Path
 import lepton_bench as lb
@@ -44,8 +38,7 @@ class Bench:
 
     def __init__(self, folder: Path, place, page) -> None:
         self.folder, self.place, self.page = folder, place, page
-        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-        self.server = LabServer(folder, {**place.environment(), "PYTHONPATH": path})
+        self.server = LabServer(folder, environment(place, folder))
         self.frames: list[tuple[dict, list[bytes]]] = []  # the newest answer with series
         page.on("websocket", lambda socket: socket.on("framereceived", self.take) if "/lepton-bench/ws" in socket.url else None)
         address = self.server.start()
@@ -98,8 +91,7 @@ class Bench:
         (self.folder/"stop").touch()
         self.cable.close()
         self.server.stop()
-        command = [Path(sys.executable).parent/"lepton-bench", "release", "--all"]
-        subprocess.run(command, env=self.place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
+        release(self.place.environment())
 
 
 @pytest.fixture

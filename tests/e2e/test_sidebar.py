@@ -1,6 +1,5 @@
 """The sidebar in a real JupyterLab: devices are taken by the form, a run is watched and stopped, and everything is given back."""
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,14 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import REPOSITORY, LabServer, browser_page, chromium, lab_server, until  # noqa: E402
+from lab import AXE, REPOSITORY, LabServer, browser_page, environment, lab_server, release, until  # noqa: E402
 
-EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
-AXE = REPOSITORY/"extension"/"node_modules"/"axe-core"/"axe.min.js"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300),
-              pytest.mark.skipif(not chromium() and not os.environ.get("CI"), reason="NO BROWSER: there is no Chromium here (apt install chromium)"),
-              pytest.mark.skipif(not (EXTENSION/"package.json").exists() and not os.environ.get("CI"),
-                                 reason="NO EXTENSION: it is not built here (Node 20 or newer, then: make lab)")]
 TRAIN = """import time
 from pathlib import Path
 import lepton_bench as lb
@@ -37,27 +30,10 @@ print(run.id)"""
 
 
 @pytest.fixture(scope="module")
-def screenshots(tmp_path_factory) -> Path:
-    folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("lab")
     (folder/"train.py").write_text(TRAIN)
     return folder
-
-
-def environment(place, folder: Path, enabled: bool = True) -> dict[str, str]:
-    "Of a server with this checkout's extension, whatever is installed."
-    extensions, config = folder/".share"/"labextensions", folder/".etc"/"jupyter_server_config.d"
-    for made in (extensions, config): made.mkdir(parents=True, exist_ok=True)
-    if not (extensions/"lepton-bench").exists(): (extensions/"lepton-bench").symlink_to(EXTENSION)
-    (config/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": enabled}}}))
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    return {**place.environment(), "PYTHONPATH": path, "JUPYTER_PATH": str(extensions.parent), "JUPYTER_CONFIG_PATH": str(config.parent)}
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +94,7 @@ class Sidebar:
 @pytest.fixture
 def sidebar(server, place, folder) -> Iterator[Sidebar]:
     with browser_page() as page: yield Sidebar(page, server)
-    command = [Path(sys.executable).parent/"lepton-bench", "release", "--all"]  # also after a failure
-    subprocess.run(command, env=place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
+    release(place.environment())  # also after a failure
     (folder/"stop").unlink(missing_ok=True)
 
 
