@@ -10,6 +10,7 @@ export class RequestError extends Error {
   }
 }
 
+const REFUSED = 'The Jupyter server refuses this page. If you were logged out, or its token or password has changed: log in again, then reload the page. Runs and allocations go on.';
 const MISSING = 'The server extension of lepton_bench is not there: install lepton_bench in the environment of the Jupyter server, or run “jupyter server extension enable lepton_bench”, and start the server again.';
 
 /** Ask the server; `path` is below its own address. */
@@ -30,6 +31,7 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
   }
   if (response.ok) return data as T;
   const said = (data as { message?: string } | null)?.message;
+  if (response.status === 401 || response.status === 403) throw new RequestError(response.status, `${REFUSED} (${said || response.statusText})`);
   throw new RequestError(response.status, response.status === 404 && path === 'api/status' ? MISSING : said || `${response.status} ${response.statusText}`);
 }
 

@@ -139,4 +139,6 @@ test('an allocation that is given back under the dialog is no longer chosen; one
   model.setOption('count', '3');
   assert.match(model.optionProblems.count, /only 2/);
   assert.equal(await model.submit(), null);
+  model.surround(around());
+  assert.deepEqual(model.places.map(p => p.key), [''], 'the kernel had it in hand, the server says that it is gone');
 });

@@ -61,7 +61,7 @@ def take(page, count: int) -> None:
 
 
 def launch_dialog(page):
-    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Toolbar [data-jp-item-name='lepton-bench-launch'] .jp-ToolbarButtonComponent").click()
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Toolbar [data-jp-item-name='lepton-bench-launch'] .jp-ToolbarButtonComponent").dblclick()
     dialog = page.locator(".jp-lb-nb-LaunchDialog")
     dialog.wait_for(timeout=10_000)
     return dialog

@@ -1,6 +1,7 @@
 /** Questions that commands ask. */
-import { Dialog, InputDialog, showDialog } from '@jupyterlab/apputils';
+import { Dialog, InputDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { SteadyDialog } from '../dialog';
 import type { ITable, Row } from '../tokens';
 
 const PATIENCE = 10_000; // milliseconds for the first answer
@@ -34,5 +35,5 @@ export async function choose<T>(title: string, items: T[], label: (item: T) => s
 /** Whether to go on although work is lost. */
 export async function confirm(title: string, body: string, accept: string, trans: TranslationBundle): Promise<boolean> {
   const buttons = [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.warnButton({ label: accept })];
-  return (await showDialog({ title, body, buttons, defaultButton: 0 })).button.accept;
+  return (await new SteadyDialog({ title, body, buttons, defaultButton: 0 }).launch()).button.accept;
 }

@@ -207,9 +207,11 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     const allocation = detail?.allocation ? this.allocations.rows.get(detail.allocation) : undefined;
     this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle'); // who wants to end a run says Stop
     const missing = !!this.table.error && !detail;
+    const deleted = !!detail && (!!this.table.error || !this.table.rows.has(this.run));
+    this.logs.setGone(deleted);
     const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
       : this.gone ? [bench.problem || trans.__('The connection to the server is interrupted.'), detail && trans.__('What is shown is what was known last; it goes on by itself.')].filter(Boolean).join(' — ')
-      : detail && (this.table.error || !this.table.rows.has(this.run)) ? trans.__('This run has been deleted; what is shown is what was known last.')
+      : deleted ? trans.__('This run has been deleted; what is shown is what was known last.')
       : detail ? waitingText(detail, allocation, trans) : '';
     this.toggleClass('jp-mod-missing', missing);
     this.banner.node.textContent = text;

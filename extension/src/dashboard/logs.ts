@@ -24,6 +24,7 @@ export class LogsPage extends Widget {
   private rank = 0;
   private count = 0;
   private over = false;
+  private gone = false; // the run has been deleted
   private loading = false;
   private joining = false; // the next part may go on where the window ends
   private generation = 0; // an answer about another rank or place is not taken
@@ -88,6 +89,13 @@ export class LogsPage extends Widget {
     [this.count, this.over] = [count, over];
     this.ranks.replaceChildren(...Array.from({ length: count }, (_, rank) => new Option(this.trans.__('rank %1', rank), String(rank))));
     this.ranks.value = String(this.rank);
+    this.tell();
+  }
+
+  /** Its logs are deleted, or there again. */
+  setGone(gone: boolean): void {
+    if (gone === this.gone) return;
+    this.gone = gone;
     this.tell();
   }
 
@@ -203,7 +211,7 @@ export class LogsPage extends Widget {
     this.state.textContent = buffer.length ? part : '';
     this.jump.hidden = following;
     this.empty.hidden = buffer.length > 0;
-    this.empty.textContent = !this.count ? trans.__('No rank has been started yet.')
+    this.empty.textContent = this.gone ? trans.__('Its logs have been deleted.') : !this.count ? trans.__('No rank has been started yet.')
       : this.over ? trans.__('Rank %1 has written nothing.', this.rank) : trans.__('Rank %1 has written nothing yet. What the launched function prints appears here.', this.rank);
     this.ranks.hidden = this.count < 2;
   }

@@ -3,12 +3,13 @@ import { Dialog, ReactWidget } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import { Panel } from '@lumino/widgets';
+import { SteadyDialog } from '../dialog';
 import { LaunchBody } from './launchbody';
 import type { LaunchModel } from './launchmodel';
 
 const LAUNCH = 1; // the index of the button
 
-export class LaunchDialog extends Dialog<string> {
+export class LaunchDialog extends SteadyDialog<string> {
   private code: string | null = null;
 
   constructor(private readonly model: LaunchModel, trans: TranslationBundle) {

@@ -38,6 +38,7 @@ export class LaunchModel {
   tried = false; // Launch was pressed: what is missing is said too
   readonly touched = new Set<string>();
   options: Options = { place: '', count: '1', deviceKind: '', name: '', restarts: '' };
+  private readonly seen = new Set<string>(); // allocations that the server has listed: what it lists no more is gone
   private values: Record<string, Record<string, Value>> = {}; // of each function: whoever goes back finds what was typed
   private placeChosen = false;
   private wanted = 0; // counts what has been typed
@@ -152,11 +153,13 @@ export class LaunchModel {
     const { own, left, others } = this.surroundings.state;
     const held = this.found?.held ?? {};
     const known = [...own, ...left, ...others].map(row => ({ key: row.name, row, mine: !others.includes(row) || row.name in held }));
-    const only = Object.keys(held).filter(name => !known.some(p => p.key === name)).map(key => ({ key, row: null, mine: true }));
+    const only = Object.keys(held).filter(name => !this.seen.has(name)).map(key => ({ key, row: null, mine: true }));
     return [...known.filter(p => p.mine), ...only, ...known.filter(p => !p.mine), { key: '', row: null, mine: false }];
   }
 
   private settlePlace(): void {
+    const { own, left, others } = this.surroundings.state;
+    for (const row of [...own, ...left, ...others]) this.seen.add(row.name);
     const { places } = this;
     if (places.some(p => p.key === this.options.place) && (this.placeChosen || this.options.place)) return;
     this.options = { ...this.options, place: places.find(p => p.mine)?.key ?? '' };

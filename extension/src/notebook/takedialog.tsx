@@ -5,6 +5,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import { Signal } from '@lumino/signaling';
 import { Panel } from '@lumino/widgets';
+import { SteadyDialog } from '../dialog';
 import type { AllocateOptions, DeviceRow, IBench, ITable } from '../tokens';
 import { checkMemory, checkWhole } from './code';
 import { Row, Text } from './form';
@@ -77,7 +78,7 @@ function Form({ wish, trans }: { wish: Wish; trans: TranslationBundle }): JSX.El
   );
 }
 
-class TakeDialog extends Dialog<void> {
+class TakeDialog extends SteadyDialog<void> {
   private done = false;
 
   constructor(private readonly wish: Wish, trans: TranslationBundle) {
