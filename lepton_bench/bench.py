@@ -190,7 +190,7 @@ def new_name(taken: set[str]) -> str:
 # %% ../nbs/50_bench.ipynb #c021
 def check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
-        raise AllocationError(f"{name!r} is not a name: up to 40 letters, digits, dots, dashes and underscores")
+        raise AllocationError(f"{name[:60]!r} is not a name: up to 40 letters, digits, dots, dashes and underscores")
     return name
 
 def parse_memory(memory: int | str | None  # bytes, or text such as "20GB"
@@ -329,7 +329,7 @@ def attach(name: str,  # as in lb.allocations()
     found = read_allocation(allocations_directory()/f"{name}.json")
     if found and found["state"] == "waiting": raise AllocationError(f"allocation {name!r} still waits for its devices")
     client = connect(name)
-    answer = ask(client, "adopt", owner=ProcessId.me().to_dict())["allocation"]
+    answer = ask(client, "adopt", owner=ProcessId.me().to_dict(), label=_label())["allocation"]
     allocation = Allocation(answer)
     _mine.pop(name, None)  # it is the last one now
     _mine[name] = ((name, answer["count"], answer["engine"], answer["kind"], answer["memory"]), allocation)

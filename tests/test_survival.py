@@ -178,10 +178,10 @@ print('ready'); time.sleep(1000)""", LEPTON_BENCH_ORPHAN_GRACE="1"))
 
 def test_who_attached_last_is_the_owner(python):
     first = ready(python("lb.allocate(1, name='handed-on')\nprint('ready'); time.sleep(1000)", LEPTON_BENCH_ORPHAN_GRACE="0.5"))
-    second = ready(python("lb.attach('handed-on')\nprint('ready'); time.sleep(1000)"))
+    second = ready(python("sys.argv[0] = 'second.py'\nlb.attach('handed-on')\nprint('ready'); time.sleep(1000)"))
     kill(first)
     with pytest.raises(AllocationTimeout): lb.allocate(2, name="meanwhile", timeout=3)  # longer than the grace and a second for looking
-    assert named("handed-on")["owner"]["pid"] == second.pid
+    assert named("handed-on")["owner"]["pid"] == second.pid and named("handed-on")["label"] == "second.py"
     kill(second)
     until(lambda: named("handed-on") is None, 10, "the release")
 

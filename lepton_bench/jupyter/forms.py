@@ -146,8 +146,8 @@ class FormError(LaunchError):
 def _number(text: str, whole: bool) -> str:
     "A number's source."
     try: value = float(text.replace("_", ""))
-    except ValueError: raise ValueError(f"{text!r} is not a {'whole ' if whole else ''}number") from None
-    if whole and not value.is_integer(): raise ValueError(f"{text!r} is not a whole number")
+    except ValueError: raise ValueError(f"{text[:60]!r} is not a {'whole ' if whole else ''}number") from None
+    if whole and not value.is_integer(): raise ValueError(f"{text[:60]!r} is not a whole number")
     if not math.isfinite(value): return f"float('{value}')"
     if re.fullmatch(r"-?(0|[1-9]\d*(_\d+)*)" if whole else r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text): return text
     digits = text.replace("_", "")

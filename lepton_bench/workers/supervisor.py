@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastcore.basics import patch
@@ -376,6 +376,7 @@ def on_release(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Another kernel takes the allocation over."
     self.owner, self.idle_since = ProcessId.from_dict(header["owner"]), time.monotonic()
+    self.spec = replace(self.spec, label=header.get("label", self.spec.label))
     self.publish()
     self.server.reply(to, {"allocation": self.describe()})
 
