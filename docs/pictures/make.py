@@ -1,15 +1,18 @@
-"""Takes the pictures of the README in a real JupyterLab: .venv/bin/python docs/pictures/make.py
+"""Takes the pictures of the README in a real JupyterLab: .venv/bin/python docs/pictures/make.py [quickstart] [work] [widgets] [machine]
 
-It needs Chromium and the full Fashion-MNIST (as the tests do), takes about three minutes on two cores, and writes PNG files beside itself.
+It needs Chromium, the built extension and the full Fashion-MNIST (as the tests do), takes about ten minutes on two cores, and writes PNG files beside
+itself. Without names it makes all of them; `panels.py` has those of the extension.
 """
-import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]/"tests"), str(HERE.parents[1]/"tests"/"e2e")]
 from isolation import Isolation, mirror  # noqa: E402
-from lab import Notebook, browser_page, chromium, copy_quickstart, lab_server, until  # noqa: E402
+from lab import EXTENSION, Notebook, browser_page, chromium, copy_quickstart, lab_server, release, until  # noqa: E402
+from panels import PANELS  # noqa: E402
 
 LIMIT = 300_000  # bytes of a picture
 LAUNCH = "run = alloc.launch(train"
@@ -28,7 +31,8 @@ def save(name: str, picture: bytes) -> None:
     print(f"{path.name}: {size/1000:.0f} kB, {image.width} x {image.height}")
 
 
-def take(place: Isolation) -> None:
+def quickstart(place: Isolation) -> None:
+    "The cells of the quickstart."
     folder = place.root/"tutorials"
     folder.mkdir()
     copy_quickstart(folder, epochs=4, train_size=30_000)
@@ -57,10 +61,18 @@ def take(place: Isolation) -> None:
 def main() -> None:
     if not chromium(): sys.exit("there is no Chromium here: apt install chromium")
     if not mirror(): sys.exit("the full data set is not here: set LEPTON_BENCH_MIRROR, or put it in ../shared/data")
+    if not (EXTENSION/"package.json").exists(): sys.exit("the extension is not built: make lab, or cd extension && npm ci && npm run build")
+    parts = {"quickstart": quickstart, **{name: partial(part, save=save) for name, part in PANELS.items()}}
+    if unknown := [name for name in sys.argv[1:] if name not in parts]: sys.exit(f"no pictures {', '.join(unknown)}; there are {', '.join(parts)}")
+    for name in sys.argv[1:] or parts: alone(parts[name])
+
+
+def alone(part: Callable[[Isolation], None]) -> None:
+    "In a place of its own; nothing of it is left behind."
     place = Isolation.new()
-    try: take(place)
+    try: part(place)
     finally:
-        subprocess.run([Path(sys.executable).parent/"lepton-bench", "release", "--all"], env=place.environment(), stdin=subprocess.DEVNULL, check=False)
+        release(place.environment())
         left = place.shut_down()
         place.remove()
     if left: sys.exit("left behind:\n  " + "\n  ".join(left))
