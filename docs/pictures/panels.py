@@ -52,13 +52,15 @@ TRAIN = '''def train(epochs: int = 3,  # passes over the data
             loss = nn.functional.cross_entropy(model(x), labels[pick])
             opt.zero_grad()
             loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), 5.)
             opt.step()
             schedule.step()
-            if step % 5 == 0: lb.log(step=step, loss=loss, learning_rate=schedule.get_last_lr()[0])
+            if step % 5 == 0: lb.log(step=step, loss=loss, gradient_norm=norm, learning_rate=schedule.get_last_lr()[0])
             lb.progress(step, epochs*steps)
             if step % 100 == 0:
-                with torch.no_grad(): right = (model.module(seen[rank::world]).argmax(1) == truth[rank::world]).float().mean().item()
-                lb.log(step=step, accuracy=right)
+                with torch.no_grad(): scores = model.module(seen[rank::world])
+                right = (scores.argmax(1) == truth[rank::world]).float().mean().item()
+                lb.log(step=step, accuracy=right, test_loss=nn.functional.cross_entropy(scores, truth[rank::world]))
                 print(f"epoch {epoch + 1}, step {step}: loss {loss:.3f}, accuracy {right:.3f}")
         lb.save_checkpoint(model.module.state_dict(), step)
     return right'''
@@ -107,8 +109,13 @@ class Shots:
         bottom = min(size["height"], max(b["y"] + b["height"] for b in boxes) + margin)
         return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
-    def close_toasts(self) -> None:
-        self.page.evaluate("window.jupyterapp.commands.execute('apputils:dismiss-all-notifications').catch(() => 0).then(() => 1)")
+    def size(self, width: int, height: int) -> None: self.page.set_viewport_size({"width": width, "height": height})
+
+    def close_message(self) -> None:
+        "The one that a run has begun."
+        toast = self.page.locator(".Toastify__toast")
+        toast.locator(".jp-Notification-Toast-Close").first.click(timeout=20_000)
+        toast.wait_for(state="detached", timeout=20_000)
 
 
 @contextmanager
@@ -137,6 +144,14 @@ def run_id(env: dict[str, str], name: str) -> str:
     return until(found, f"run {name} is there")[-1]
 
 
+def opened(page: Any, address: str, name: str) -> Notebook:
+    "A notebook whose cells run; the left side is closed."
+    notebook = Notebook(page, address, name)
+    if page.locator("#jp-left-stack").is_visible(): notebook.menu("View", "Appearance", "Show Left Sidebar")
+    notebook.run_all()
+    return notebook
+
+
 def narrow(page: Any, width: int) -> None:
     "Drags the sidebar's edge."
     box = page.locator("#jp-left-stack").bounding_box()
@@ -154,9 +169,7 @@ def work(place: Isolation, save: Save) -> None:
         (folder/"earlier.py").unlink()
         shots = Shots(page, save)
         write_notebook(folder/"clothes.ipynb", [IMPORTS, TRAIN])
-        notebook = Notebook(page, address, "clothes.ipynb")
-        if page.locator("#jp-left-stack").is_visible(): notebook.menu("View", "Appearance", "Show Left Sidebar")
-        notebook.run_all()
+        notebook = opened(page, address, "clothes.ipynb")
         until(lambda: notebook.finished("def train("), "the cells have run", 60, notebook.errors)
         item = notebook.panel.locator(".jp-lb-nb-devices")
         item.click()
@@ -166,7 +179,7 @@ def work(place: Isolation, save: Save) -> None:
         until(lambda: notebook.finished(".attach("), "two devices are taken", 60, item.inner_text)
         launch_dialog(shots, notebook)
         until(lambda: re.search(r"small net .*\d+ %", item.inner_text()), "it runs", 60, item.inner_text)
-        shots.close_toasts()
+        shots.close_message()
         toolbar(shots, notebook)
         dashboard(shots, Path(env["LEPTON_BENCH_HOME"])/"runs"/run_id(env, "small net"))
         sidebar(shots)
@@ -174,6 +187,7 @@ def work(place: Isolation, save: Save) -> None:
 
 def launch_dialog(shots: Shots, notebook: Notebook) -> None:
     page = shots.page
+    shots.size(1100, 940)
     notebook.cell(".attach(").locator(".cm-content").click()
     notebook.panel.locator("[data-jp-item-name='lepton-bench-launch'] .jp-ToolbarButtonComponent").click()
     dialog = page.locator(".jp-lb-nb-LaunchDialog")
@@ -186,12 +200,13 @@ def launch_dialog(shots: Shots, notebook: Notebook) -> None:
     shots.take("launch", dialog.locator(".jp-Dialog-content"), margin=0)
     page.locator(".jp-Dialog .jp-mod-accept").click()
     dialog.wait_for(state="detached", timeout=10_000)
+    shots.size(1100, 800)
 
 
 def toolbar(shots: Shots, notebook: Notebook) -> None:
     "The item's menu, above the launched cell."
     page = shots.page
-    until(lambda: "step 500" in notebook.output(".launch("), "something is printed", 60, lambda: notebook.output(".launch("))
+    until(lambda: "step 300" in notebook.output(".launch("), "something is printed", 60, lambda: notebook.output(".launch("))
     notebook.cell(".attach(").evaluate("cell => cell.scrollIntoView({block: 'start'})")
     for dark in (True, False):
         shots.theme(dark)
@@ -206,7 +221,7 @@ def dashboard(shots: Shots, folder: Path) -> None:
     page = shots.page
     shots.command("lepton-bench:open-run", run=folder.name)
     board = page.locator(".jp-lb-Dashboard:visible")
-    until(lambda: board.locator(".lb-panel canvas").count() == 3, "three curves", 30, board.inner_text)
+    until(lambda: board.locator(".lb-panel canvas").count() == 5, "five curves", 30, board.inner_text)
     until(lambda: "step 2000" in "".join(p.read_text() for p in folder.glob("logs/*")), "the curves have a shape", 120)
     shots.take("dashboard")
     board.get_by_role("tab", name="Logs").click()
@@ -224,7 +239,7 @@ def dashboard(shots: Shots, folder: Path) -> None:
 def sidebar(shots: Shots) -> None:
     "Everything at once: devices that are held, a run, and a request in the queue."
     page = shots.page
-    page.set_viewport_size({"width": 1100, "height": 1000})
+    shots.size(1280, 940)
     shots.command("lepton-bench:open-sidebar")
     node = page.locator("#lepton-bench-sidebar")
     node.locator(".jp-lb-tile").first.wait_for(timeout=30_000)
@@ -246,9 +261,7 @@ def widgets(place: Isolation, save: Save) -> None:
     with lab(place, "widgets", (1100, 1000)) as (address, page, folder, _):
         write_notebook(folder/"widgets.ipynb", [IMPORTS, TRAIN, "lb.widgets.Allocator()", "lb.widgets.Launcher(train)"])
         write_notebook(folder/"watch.ipynb", ["import lepton_bench as lb", "lb.widgets.Monitor(lb.runs()[0])"])
-        notebook, shots = Notebook(page, address, "widgets.ipynb"), Shots(page, save)
-        if page.locator("#jp-left-stack").is_visible(): notebook.menu("View", "Appearance", "Show Left Sidebar")
-        notebook.run_all()
+        notebook, shots = opened(page, address, "widgets.ipynb"), Shots(page, save)
         until(lambda: notebook.finished("lb.widgets.Launcher("), "the widgets' cells have run", 60, notebook.errors)
         allocator, launcher = notebook.cell("lb.widgets.Allocator("), notebook.cell("lb.widgets.Launcher(")
         allocator.get_by_label("devices", exact=True).fill("2")
@@ -261,8 +274,7 @@ def widgets(place: Isolation, save: Save) -> None:
         shots.take("widgets", allocator, launcher, margin=0)
         launcher.get_by_role("button", name="Launch", exact=True).click()
         launcher.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
-        watch = Notebook(page, address, "watch.ipynb")
-        watch.run_all()
+        watch = opened(page, address, "watch.ipynb")
         monitor = watch.cell("lb.widgets.Monitor(")
         monitor.locator(".lb-plot canvas").first.wait_for(timeout=60_000)
         until(lambda: "step 1600" in monitor.inner_text(), "the curves have a shape", 120, monitor.inner_text)
@@ -277,6 +289,8 @@ def machine(place: Isolation, save: Save) -> None:
             shots = Shots(page, save)
             base, _, token = address.partition("?")
             page.goto(f"{base}?reset&{token}")
+            page.wait_for_function("window.jupyterapp && window.jupyterapp.commands.hasCommand('lepton-bench:open-sidebar')", timeout=60_000)
+            page.evaluate("window.jupyterapp.restored.then(() => 1)")
             page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
             shots.command("lepton-bench:open-sidebar")
             node = page.locator("#lepton-bench-sidebar")
