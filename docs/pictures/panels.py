@@ -295,6 +295,7 @@ def machine(place: Isolation, save: Save) -> None:
             shots.command("lepton-bench:open-sidebar")
             node = page.locator("#lepton-bench-sidebar")
             narrow(page, 420)
+            node.get_by_role("button", name="Devices as a Table").click()
             until(lambda: node.locator(".jp-lb-run [role=progressbar]").count() == 2, "both runs go on", 90, node.inner_text)
             until(lambda: "accuracy" in node.inner_text(), "they have logged", 90, node.inner_text)
             shots.take("machine", node, margin=0)
