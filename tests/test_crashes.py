@@ -199,3 +199,16 @@ def test_without_a_forkserver_the_results_are_the_same(tmp_path, monkeypatch):
         assert script.status == "failed" and script.record.error["code"] == 5 and script.logs().startswith("[0-1] ['x'] 2")
         family = whole_family(alloc.supervisor.pid)
     gone_within(family, 2)
+
+
+def test_a_checkpoint_of_rank_0_alone_when_another_rank_fails():
+    "It waits for the others' word; then the answer finds nobody, and the supervisor goes on."
+    def train():
+        import os
+        if os.environ["RANK"] == "0": lb.save_checkpoint({"step": 1}, 1)
+        time.sleep(.5)
+        raise ValueError("rank 1 never saves")
+    with lb.allocate(2, name="alone") as alloc:
+        run = alloc.launch(train).wait(60)
+        assert run.status == "failed" and "never saves" in run.record.reason and alloc.alive
+        assert alloc.launch(len, "ab").result(60) == 2

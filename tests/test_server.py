@@ -219,7 +219,7 @@ async def test_a_page_sees_runs_devices_and_what_changes(four_devices: None, ope
     await page.send(op="subscribe", topic=f"run/{run.record.id}")
     assert (await page.until(lambda: page.row(f"run/{run.record.id}")))["cwd"] == run.record.cwd
     run.update(status="failed", reason="rank 1 raised ValueError", extra={"values": {"loss": float("nan"), "accuracy": .5}})
-    row = await page.until(lambda: page.row("runs", status="failed"))
+    row = await page.until(lambda: page.row("runs", id=run.record.id, status="failed"))
     assert row["values"] == {"loss": "nan", "accuracy": .5}  # JSON has no nan
     assert (await ask("DELETE", "api", "runs", run.record.id)) == (200, {})
     await page.until(lambda: not page.row("runs", id=run.record.id))

@@ -52,7 +52,8 @@ class Stream:
 
     def write(self, data: bytes,  # from `frame`
               fds: Sequence[int] = ()) -> bool:
-        "Send what is framed already; False if the peer is gone."
+        "Send what is framed already; False if the peer is gone, or we have hung up."
+        if self.closed: return False
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             sent = self.sock.sendmsg([data], rights)

@@ -217,7 +217,7 @@ def test_waiting_in_line_and_two_notebooks_with_one_kernel(server, page, place, 
     says(page, "no devices")
     take(page, 1)
     says(page, "waiting")
-    assert "0 of 2 free" in (page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {ITEM}").get_attribute("title") or "")
+    until(lambda: "0 of 2 free" in (page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {ITEM}").get_attribute("title") or ""), "the line says why", 30)
     page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {ITEM}").click()
     show(page, screenshots, "menu-waiting")
     page.locator(".lm-Menu-itemLabel:visible", has_text="Stop Waiting").click()

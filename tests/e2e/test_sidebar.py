@@ -1,6 +1,7 @@
 """The sidebar in a real JupyterLab: devices are taken by the form, a run is watched and stopped, and everything is given back."""
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder, place) -> Iterator[str]:
+    shutil.rmtree(Path(place.environment()["LEPTON_BENCH_HOME"])/"runs", ignore_errors=True)  # other tests': the first look is at an empty list
     settings = folder/".lab"/"settings"/"lepton-bench"/"plugin.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"count": 2, "pauseAfter": 1}))
