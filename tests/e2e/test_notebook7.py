@@ -29,8 +29,11 @@ def test_a_notebook_and_its_dashboard(tmp_path, place, screenshots):
             item = page.locator(".jp-lb-nb-devices").first
             item.wait_for(timeout=60_000)
             until(lambda: "no devices" in item.inner_text(), "the toolbar says that there are none", 30, item.inner_text)
+            page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for(timeout=60_000)  # what is run before that is lost
             page.locator(".jp-NotebookPanel .jp-Cell").first.click()
             for _ in CELLS: page.keyboard.press("Shift+Enter")
+            until(lambda: "running" in item.inner_text(), "the toolbar says that the run goes", 60, item.inner_text)
+            page.locator(".jp-Cell", has_text="run.plot()").last.scroll_into_view_if_needed()  # a plot asks for data when it is in view
             page.locator(".lb-plot canvas").first.wait_for(timeout=60_000)
             until(lambda: "running" in item.inner_text(), "the toolbar says that the run goes", 30, item.inner_text)
             item.click()
