@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'caller_context', 'new_name', 'check_name', 'parse_memory',
-           'current_allocation', 'plan', 'allocate', 'submit', 'AllocationTable', 'allocations', 'attach']
+           'own_allocations', 'current_allocation', 'Waiting', 'plan', 'allocate', 'take', 'submit', 'AllocationTable',
+           'allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -212,10 +213,13 @@ def _again(shape: tuple) -> Allocation | None:
     return None
 
 # %% ../nbs/50_bench.ipynb #c025
+def own_allocations() -> list[Allocation]:
+    "This kernel's living allocations, the one last that it has taken or attached last."
+    return [a for _, a in list(_mine.values()) if a.alive]  # a widget's thread may take devices meanwhile
+
 def current_allocation() -> Allocation:
     "The allocation that this kernel has taken or attached last and still has."
-    for _, a in reversed(list(_mine.values())):  # a widget's thread may take devices meanwhile
-        if a.alive: return a
+    if found := own_allocations(): return found[-1]
     raise AllocationError("this notebook has no allocation: alloc = lb.allocate(2) takes devices, lb.attach(name) joins one of lb.allocations()")
 
 # %% ../nbs/50_bench.ipynb #c027
@@ -224,9 +228,10 @@ def _label() -> str:
     if in_notebook(): return os.path.basename(os.environ.get("JPY_SESSION_NAME", "")) or "a notebook"
     return os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
 
-class _Waiting:
+class Waiting:
     "Says, in one line that is rewritten, why an allocation is not there yet."
     output: Any = None
+    def check(self) -> None: "Called twice a second: what it raises ends the waiting."
     said = ""
     def say(self, text: str) -> None:
         if self.output is None: self.output = new_output()
@@ -238,7 +243,7 @@ class _Waiting:
         if self.output: self.output.show([], [], text)
 
 # %% ../nbs/50_bench.ipynb #c028
-def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callable[[], str], waiting: _Waiting) -> dict:
+def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callable[[], str], waiting: Waiting) -> dict:
     "The allocation's file once it is granted."
     import lepton_bench.errors as errors
     notify.sock.settimeout(.5)
@@ -283,30 +288,43 @@ def allocate(count: int = 1,  # devices, and ranks
         raise AllocationError("a rank cannot allocate: it would wait for the devices it stands on. Allocate in the notebook, and launch there.")
     where = get_engine(engine)
     require(where, preempt=preempt, shrink=min_ranks is not None and min_ranks != count)
+    return take(where, engine, count, kind, memory, name, timeout, priority)
+
+# %% ../nbs/50_bench.ipynb #c032
+def take(where: Any,  # an engine
+         engine: str,  # what it was called
+         count: int, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None, priority: int = 0,
+         waiting: Waiting | None = None,  # is told why it is not there yet; None: the cell or the terminal is
+         ) -> Allocation:
+    "This kernel's allocation of that shape, or a new one."
     shape = (name, count, engine, kind, parse_memory(memory))
     if known := _again(shape):
         _mine[known.name] = _mine.pop(known.name)  # it is the last one now
         return known
     spec = plan(count, where, kind, memory, name, timeout, priority)
-    allocation = Allocation(submit(where, spec))
+    allocation = Allocation(submit(where, spec, waiting))
     _mine[spec.name] = (shape, allocation)
     return allocation
 
-# %% ../nbs/50_bench.ipynb #c031
-def submit(engine: Any, spec: Spec) -> dict:  # the allocation's file
+# %% ../nbs/50_bench.ipynb #c033
+def submit(engine: Any, spec: Spec, waiting: Waiting | None = None) -> dict:  # the allocation's file
     "Ask an engine, and wait until the devices are granted."
-    waiting = _Waiting()
+    waiting = waiting or Waiting()
     if engine.name == "local" and settings().forkserver and not forkserver_runs():
         waiting.say("starting a forkserver: it imports torch, once for all allocations of this environment")
     handle = engine.submit(spec)
-    try: return _await_grant(handle.notify, lambda: engine.poll([handle]) == ["gone"], spec.name, lambda: engine.logs(handle), waiting)
+
+    def gone() -> bool:
+        waiting.check()
+        return engine.poll([handle]) == ["gone"]
+    try: return _await_grant(handle.notify, gone, spec.name, lambda: engine.logs(handle), waiting)
     except BaseException:
         handle.notify.close()  # hanging up: the ticket goes, what was half granted is given back
         wait_gone(ProcessId.from_dict(handle.data["process"]), 10.)
         raise
     finally: handle.notify.close()
 
-# %% ../nbs/50_bench.ipynb #c033
+# %% ../nbs/50_bench.ipynb #c035
 class AllocationTable(Table):
     "Living allocations."
     columns = ("name", "state", "devices", "notebook", "run", "since")
@@ -322,7 +340,7 @@ def allocations() -> AllocationTable:
     "Every living allocation of this home, whoever started it."
     return AllocationTable(list_allocations())
 
-# %% ../nbs/50_bench.ipynb #c034
+# %% ../nbs/50_bench.ipynb #c036
 def attach(name: str,  # as in lb.allocations()
            ) -> Allocation:
     "Take over an allocation that another kernel, or this one before its restart, has made."

@@ -76,6 +76,15 @@ class JupyterProcess:
     def __exit__(self, *_: object) -> None: self.end()
 
 
+def take_rows(tables: dict[str, dict[str, dict]], message: dict) -> None:
+    "What a page does with a message about a table."
+    if "upsert" not in message: return
+    table = tables.setdefault(message["topic"], {})
+    if message["full"]: table.clear()
+    for row in message["upsert"]: table[row["key"]] = row
+    for key in message["remove"]: table.pop(key, None)
+
+
 class PageProcess:
     "A page without a browser: the tables that it has been told."
     def __init__(self, server: JupyterProcess, *topics: str) -> None:
@@ -91,11 +100,7 @@ class PageProcess:
         text = self.socket.recv()
         message = json.loads(text)
         self.sizes.append((message.get("topic", ""), len(text)))
-        if "upsert" in message:
-            table = self.tables.setdefault(message["topic"], {})
-            if message["full"]: table.clear()
-            for row in message["upsert"]: table[row["key"]] = row
-            for key in message["remove"]: table.pop(key, None)
+        take_rows(self.tables, message)
         return message
 
     def until(self, found: Any, timeout: float = 60.) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from isolation import Isolation
-from jupyter_process import JupyterProcess
+from jupyter_process import JupyterProcess, take_rows
 from jupyter_server.auth import Authorizer
 from pytest_jupyter.jupyter_server import *  # noqa: F403  # its fixtures, for this file only
 from tornado.httpclient import HTTPClientError
@@ -76,11 +76,7 @@ class Socket:
             return self.frames[-1][0]
         message = json.loads(data)
         self.messages.append(message)
-        if "upsert" in message:
-            table = self.tables.setdefault(message["topic"], {})
-            if message["full"]: table.clear()
-            for row in message["upsert"]: table[row["key"]] = row
-            for key in message["remove"]: table.pop(key, None)
+        take_rows(self.tables, message)
         return message
 
     async def until(self, found: Callable[[], Any], timeout: float = 60.) -> Any:

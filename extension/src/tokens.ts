@@ -61,7 +61,8 @@ export interface RequestRow extends Row {
 
 export type Status = 'waiting' | 'running' | 'done' | 'failed' | 'stopped' | 'lost' | 'damaged';
 
-export interface RunRow extends Row {
+/** What is known of a run wherever it is listed. */
+export interface RunFacts extends Row {
   id: string;
   name: string;
   kind: string;
@@ -74,38 +75,28 @@ export interface RunRow extends Row {
   arguments: string;
   reason: string | null;
   attempt: number;
+  checkpoint: number | null;
+}
+
+export interface RunRow extends RunFacts {
   restarts: number;
   step: number | null;
   progress: { done: number; total: number | null } | null;
   values: Record<string, number | string>;
-  checkpoint: number | null;
 }
 
 /** One run, all of it: the fields of RunRecord and what lies in its folder. */
-export interface RunDetail extends Row {
-  id: string;
-  name: string;
-  kind: string;
-  status: Status;
-  created: number;
-  started: number | null;
-  ended: number | null;
-  world_size: number;
+export interface RunDetail extends RunFacts {
   devices: string[];
   device_kind: string;
   engine: string;
-  allocation: string | null;
-  attempt: number;
   restarts: { attempt: number; time: number; reason: string }[];
-  reason: string | null;
   error: { rank: number | null; type: string; message: string; traceback: string; log: string[] } | null;
   user: string;
   host: string;
   cwd: string;
-  arguments: string;
   parameters: Record<string, unknown>;
   steps: number | null;
-  checkpoint: number | null;
   extra: Record<string, unknown>;
   checkpoints: { step: number; bytes: number; time: number }[];
   directory: string;

@@ -24,7 +24,7 @@ from ..engines.base import Handle, get_engine
 from ..errors import AllocationError, BenchError
 from .run_files import NotThere, run_folder
 from ..processes import ProcessId, signal_process, wait_gone
-from ..run import ask, connect, release
+from ..run import Run, ask, ask_to_stop, connect, release
 from ..runs.store import read_run, runs_directory
 from ..settings import settings
 from ..workers.allocations import Spec, allocations_directory, is_living, read_allocation
@@ -159,11 +159,9 @@ class WrongState(BenchError):
 
 def stop_run(id: str, kill: bool = False) -> None:
     "Stop a run on all ranks."
-    record = read_run(run_folder(id))
+    record = read_run(folder := run_folder(id))
     if record.finished: raise WrongState(f"run {id} has ended: it is {record.status}")
-    try: ask(connect(record.allocation or ""), "stop", run=id, kill=kill)
-    except AllocationError:
-        if not read_run(run_folder(id)).finished: raise
+    ask_to_stop(Run(folder), kill)
 
 def remove_run(id: str) -> None:
     "Remove a run with all it has stored."

@@ -23,7 +23,7 @@ from .live import LivePlot, _small, answer_series, mark_png, renderer_path
 from .cell_page import Markup, button, error_text, faint, join, tag
 from ..output import settle_line, split_lines
 from ..progress_line import Glance, ProgressLine, summary
-from ..run import Run, ask, last_words
+from ..run import Run, ask_to_stop, last_words
 from ..runs.following import RunSeries
 from ..runs.store import RunRecord, log_path
 
@@ -175,7 +175,7 @@ def still_view(view: RunView) -> Markup:
 def stop_run(view: RunView, kill: bool, changed: Callable[[], None]) -> None:
     "Have the run stopped, by a thread: its supervisor may take a while to answer. Its end is seen by whoever follows it."
     def work() -> None:
-        try: ask(view.run._client(), "stop", run=view.run.id, kill=kill)
+        try: ask_to_stop(view.run, kill)
         except BenchError as e: view.stopping, view.error = False, "" if view.over else str(e)
         changed()
     view.stopping, view.error = True, ""

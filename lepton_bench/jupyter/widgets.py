@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import lepton_bench
-from ..bench import Allocation, allocations_directory, devices
+from ..bench import Allocation, allocations_directory, devices, own_allocations
 from ..errors import AllocationError, BenchError, LaunchError
 from .forms import arguments, call_source, filled_in, form_fields, reach
 from .cell_page import Markup, Page, button, error_text, faint, field_markup, join, tag
 from .run_view import RunView, answer_view, draw_picture, draw_view, follow, hear_view, still_view
-from .taking import Taking, allocation_form, current_or_none, join_allocation, others, own_allocations, waiting_markup
+from .taking import Taking, allocation_form, current_or_none, join_allocation, others, waiting_markup
 from ..resources.devices import DeviceTable
 from ..run import Run, _plots, get_run
 from ..runs.following import RunSeries

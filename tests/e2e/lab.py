@@ -86,6 +86,14 @@ def release(env: Mapping[str, str], name: str = "--all") -> None:
     subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, check=False)
 
 
+def saved(page: Any, file: Path) -> dict:
+    "The notebook's file, after Ctrl+S."
+    before = file.stat().st_mtime_ns
+    page.keyboard.press("Control+s")
+    until(lambda: file.stat().st_mtime_ns != before, "the notebook is saved", 20)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 class LabServer:
     "JupyterLab, its root being `folder`; it can be stopped and started again."
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import Notebook, until, write_notebook  # noqa: E402
+from lab import Notebook, saved, until, write_notebook  # noqa: E402
 
 TRAIN = """import time
 from pathlib import Path
@@ -48,15 +48,15 @@ def grows(widget, least: int = 40) -> None:
     until(lambda: points(widget) > before + least, "the plot grows", 30, lambda: (before, widget.inner_text()))
 
 
+def launch(launcher) -> None:
+    "Two devices, and a long training on them."
+    click(launcher, "Allocate")
+    says(launcher, "2 ranks on cpu-0, cpu-1", 60)
+    launcher.get_by_label("epochs").fill("100")
+    click(launcher, "Launch")
+
+
 def says(widget, text: str, timeout: float = 20.) -> None: until(lambda: text in widget.inner_text(), f"the widget says {text!r}", timeout, widget.inner_text)
-
-
-def saved(page, file: Path) -> dict:
-    "The notebook's file, after Ctrl+S."
-    before = file.stat().st_mtime_ns
-    page.keyboard.press("Control+s")
-    until(lambda: file.stat().st_mtime_ns != before, "the notebook is saved", 20)
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def outputs(notebook: dict, text: str) -> list[dict]:
@@ -134,10 +134,7 @@ def test_allocate_launch_watch_and_stop_beside_a_busy_cell(server, page, folder,
 def test_what_a_reloaded_a_restarted_and_a_reopened_notebook_show(server, page, folder, screenshots):
     notebook = opened(page, server, folder, "again", MONITOR)
     allocator, launcher = notebook.cell("lb.widgets.Allocator("), notebook.cell("lb.widgets.Launcher(")
-    click(launcher, "Allocate")
-    says(launcher, "2 ranks on cpu-0, cpu-1", 60)
-    launcher.get_by_label("epochs").fill("100")
-    click(launcher, "Launch")
+    launch(launcher)
     grows(launcher)
     (folder/"go-again").touch()
     monitor = notebook.cell("lb.widgets.Monitor(")
@@ -195,10 +192,7 @@ def test_stop_goes_through_the_server(server, page, folder):
     page.on("response", lambda answer: answer.request.method == "POST" and "/lepton-bench/api/" in answer.url and asked.append((answer.url, answer.status)))
     notebook = opened(page, server, folder, "server")
     launcher = notebook.cell("lb.widgets.Launcher(")
-    click(launcher, "Allocate")
-    says(launcher, "2 ranks on cpu-0, cpu-1", 60)
-    launcher.get_by_label("epochs").fill("100")
-    click(launcher, "Launch")
+    launch(launcher)
     grows(launcher)
     click(launcher, "Stop")
     says(launcher, "was stopped", 30)
@@ -214,10 +208,7 @@ def test_a_widget_that_is_displayed_itself_works_as_well(server, page, folder, s
     notebook.run_all()
     until(lambda: page.locator(".lb-page").count() == 2, "both widgets are there", 60, notebook.errors)
     launcher = notebook.cell("lb.widgets.Launcher(")
-    click(launcher, "Allocate")
-    says(launcher, "2 ranks on cpu-0, cpu-1", 60)
-    launcher.get_by_label("epochs").fill("100")
-    click(launcher, "Launch")
+    launch(launcher)
     grows(launcher)
     notebook.show("lb.widgets.Launcher(", screenshots/"widgets-direct.png")
     click(launcher, "Stop")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import Notebook, until, write_notebook  # noqa: E402
+from lab import Notebook, saved, until, write_notebook  # noqa: E402
 
 TAKE = """import time
 from pathlib import Path
@@ -50,14 +50,6 @@ def start(page, server: str, folder: Path, name: str, *more: str) -> Notebook:
     until(lambda: notebook.finished("run.plot("), "the plot's cell has run", 60, notebook.errors)
     page.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
     return notebook
-
-
-def saved(page, file: Path) -> dict:
-    "The notebook's file, after Ctrl+S."
-    before = file.stat().st_mtime_ns
-    page.keyboard.press("Control+s")
-    until(lambda: file.stat().st_mtime_ns != before, "the notebook is saved", 20)
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def mimes(notebook: dict, text: str) -> list[set[str]]:
