@@ -9,8 +9,8 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "BenchError": "errors", "devices": "bench", "allocate": "bench", "attach": "bench", "allocations": "bench", "runs": "run", "get_run": "run",
-    "compare": "comparison",
-    "simulate_devices": "resources.devices", "log": "runs.ring", "progress": "workers.rank",
+    "compare": "comparison", "sweep": "headless.sweeps",
+    "simulate_devices": "resources.devices", "log": "runs.ring", "record": "runs.recorded", "progress": "workers.rank",
     "save_checkpoint": "workers.rank", "load_checkpoint": "workers.rank",
 }
 _MODULES = {"widgets": "jupyter.widgets"}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['connect', 'ask', 'release', 'explain', 'LogText', 'RunTimeout', 'WaitInterrupted', 'Run', 'ask_to_stop', 'last_words',
-           'cell_output', 'RunTable', 'runs', 'get_run']
+           'cell_output', 'as_run', 'RunTable', 'runs', 'get_run']
 
 # %% ../nbs/46_run.ipynb #c002
 import html
@@ -22,6 +22,7 @@ import lepton_bench
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
 from .output import CellOutput, Watch, in_notebook, read_logs
 from .processes import ProcessId, signal_process, wait_gone
+from .progress_line import unit_of
 from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
 from .workers.channel import Client
@@ -117,11 +118,20 @@ class Run:
     def __repr__(self) -> str:
         r = self.record
         done, total = (r.extra.get("progress") or {}).get("0", (0, 0))
-        steps = f", step {done:.0f}" + (f" of {total:.0f}" if total else "") if done else ""
+        steps = f", {unit_of(r.kind)} {done:.0f}" + (f" of {total:.0f}" if total else "") if done else ""
+        where = f"{r.world_size} ranks on {r.allocation}" if r.allocation else f"on {', '.join(r.devices) or 'no device'}"
         why = f"\n{explain(r).splitlines()[0]}\nrun.result() raises it with its traceback, run.logs() has what was printed" if r.status == "failed" else ""
-        return f"Run {self.id} ({r.name}): {r.status}{steps}, {r.world_size} ranks on {r.allocation}{why}"
+        return f"Run {self.id} ({r.name}): {r.status}{steps}, {where}{why}"
 
     def _client(self) -> Client: return connect(self.allocation or self.record.allocation or "")
+
+    def _await_end(self, left: float | None) -> None:
+        "Wait for a word of whoever owns the run, or for its process to be gone."
+        record = None if self.allocation else self.record
+        if record is None or record.allocation:
+            try: ask(self._client(), "wait", run=self.id, timeout=left)
+            except AllocationError: pass  # gone or silent: the record and the clock decide
+        elif record.supervisor: wait_gone(ProcessId.from_dict(record.supervisor), .5 if left is None else min(left, .5))
 
 # %% ../nbs/46_run.ipynb #c017
 @patch
@@ -134,8 +144,7 @@ def wait(self: Run,
         while self.status not in _OVER:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0: raise RunTimeout(f"run {self.id} has not ended after {timeout:g} s; it goes on. run.stop() stops it.")
-            try: ask(self._client(), "wait", run=self.id, timeout=left)
-            except AllocationError: pass  # gone or silent: the record and the clock decide
+            self._await_end(left)
     except KeyboardInterrupt: raise WaitInterrupted(f"the waiting ended, run {self.id} goes on. run.stop() stops it, run.wait() waits again.") from None
     if self.watch: self.watch.step()  # the last lines, before the next cell
     for plot in _plots.pop(self.id, []): plot.finish()  # and the last picture
@@ -227,6 +236,9 @@ def stop(self: Run,
 
 def ask_to_stop(run: Run, kill: bool = False) -> None:
     "Have a run stopped, without waiting for its end; one that has ended meanwhile needs no more."
+    if not run.allocation and (record := run.record).kind in ("notebook", "sweep") and not record.allocation:
+        signal_process(ProcessId.from_dict(record.supervisor or {}), signal.SIGKILL if kill else signal.SIGINT)  # it has a process of its own
+        return
     try: ask(run._client(), "stop", run=run.id, kill=kill)
     except AllocationError:
         if run.status not in _OVER: raise
@@ -274,6 +286,16 @@ def cell_output(run: Run) -> dict[str, str]:  # mime type -> data
     return output.bundle()
 
 # %% ../nbs/46_run.ipynb #c028
+def as_run(directory: Path,
+           kind: str | None = None,  # as its record says; None: look
+           ) -> Run:
+    "A run by its folder; a sweep has verbs of its own."
+    try: found = kind or read_run(directory).kind
+    except BenchError: found = "function"
+    if found != "sweep": return Run(directory)
+    from lepton_bench.headless.sweeps import Sweep
+    return Sweep(directory)
+
 class RunTable(Table):
     "Runs, newest first."
     columns = ("id", "name", "status", "created", "allocation", "arguments", "reason")
@@ -281,7 +303,7 @@ class RunTable(Table):
     colored, tones = "status", {"done": "good", "running": "busy", "failed": "bad", "lost": "bad", "damaged": "bad", "stopped": "odd", "waiting": "odd"}
 
     def __init__(self, records: list[RunRecord]):
-        super().__init__(Run(runs_directory()/r.id) for r in records)
+        super().__init__(as_run(runs_directory()/r.id, r.kind) for r in records)
         self.records = {r.id: r for r in records}  # as they were when they were listed
 
     def row(self, item: Run) -> tuple[str, ...]:
@@ -301,4 +323,4 @@ def runs(limit: int | None = None,  # the newest so many; None: all
 def get_run(text: str,  # id, beginning of one, or name
             ) -> Run:
     "A run found again."
-    return Run(find_run(text))
+    return as_run(find_run(text))
