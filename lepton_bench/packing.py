@@ -106,14 +106,14 @@ def pack(function: Callable, args: tuple = (), kwargs: dict | None = None) -> tu
 
 # %% ../nbs/44_packing.ipynb #c020
 def classify(target: Any,  # function, path of a script, name of a module, module
-             ) -> tuple[str, Any]:  # "function" | "script" | "module", and the target itself
+             ) -> tuple[str, Any]:  # "function" | "script" | "notebook" | "module", and the target itself
     "What kind of thing is to be launched."
     if isinstance(target, types.ModuleType): return "module", target.__name__
     if callable(target): return "function", target
     if not isinstance(target, (str, os.PathLike)):
         raise LaunchError(f"a {type(target).__name__} cannot be launched: pass a function, the path of a script, or a module's name")
     text = os.fspath(target)
-    if Path(text).is_file(): return "script", os.path.abspath(text)
+    if Path(text).is_file(): return "notebook" if text.endswith(".ipynb") else "script", os.path.abspath(text)
     if text.endswith((".py", ".ipynb")) or "/" in text: raise LaunchError(f"there is no script {text!r}, seen from {os.getcwd()}")
     if PathFinder.find_spec(text.partition(".")[0], [os.getcwd(), *sys.path]) is None:
         raise LaunchError(f"there is neither a script nor a module {text!r}, seen from {os.getcwd()}")

@@ -22,7 +22,6 @@ from fastcore.basics import patch
 
 from ..errors import BenchError
 from .keeper import begin, begin_again
-from .notebooks import read_notebook
 from .sets import Plan, Set, conclusion, counts, may_retry, new_set, next_set, plan_path, read_plan, write_plan
 from ..processes import ProcessId, set_parent_death_signal
 from ..progress_line import values_text
@@ -51,7 +50,7 @@ def run_set(plan: Plan, found: Set, sweep: str,  # id of the sweep's run
     set_parent_death_signal(signal.SIGKILL, driver)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for sig in (signal.SIGINT, signal.SIGTERM): signal.signal(sig, signal.default_int_handler)
-    directory, notebook, output = runs_directory()/(found.run or ""), Path(plan.notebook), Path(plan.output)/found.output
+    directory, notebook, output = runs_directory()/(found.run or ""), Path(found.notebook or plan.notebook), Path(plan.output)/found.output
     redirect(0, os.devnull); redirect(1, log_path(directory, 0)); os.dup2(1, 2)
     try:
         if (directory/"run.json").exists(): keeper = begin_again(directory)
@@ -197,7 +196,7 @@ def open_record(directory: Path, plan: Plan, arguments: str) -> RunWriter:
     extra = {"notebook": plan.notebook, "output": plan.output}
     if not (directory/"run.json").exists():
         writer = RunWriter(directory, new_record(directory.name, notebook.stem, kind="sweep", extra=extra, **about)).create()
-        capture_source(directory, script=notebook, arguments=arguments, versions=package_versions())
+        capture_source(directory, script=notebook if notebook.is_file() else None, arguments=arguments, versions=package_versions())
         return writer
     old = read_run(directory)
     restarts = [*old.restarts, {"attempt": old.attempt + 1, "time": time.time(), "reason": old.reason or old.status}]
@@ -218,7 +217,6 @@ def driver_body(arguments: dict,  # directory, plan, words
         plan = Plan(**{**arguments["plan"], "sets": [Set(**s) for s in arguments["plan"]["sets"]]})
         if plan_path(directory).exists(): settle(plan, read_plan(directory).sets)
         study = _read_study(fds[2], plan) if len(fds) > 2 else None
-        read_notebook(plan.notebook)
         driver = Driver(directory, plan, open_record(directory, plan, arguments["words"]), study)
         driver.listen()
         driver.publish()

@@ -152,7 +152,8 @@ def new_keeper(nb_man: NotebookExecutionManager, path: str | None) -> Keeper:
 def execute(nb_man: NotebookExecutionManager, keeper: Keeper, manager: Any, limits: Limits, options: Mapping[str, Any]) -> None:
     "Start the kernel, execute the cells, end the kernel."
     from papermill.log import logger
-    client = Client(nb_man, km=manager, timeout_func=limits, iopub_timeout=60, log=logger, kernel_name=manager.kernel_name, **options)
+    client = Client(nb_man, km=manager, timeout_func=limits, iopub_timeout=60, log=logger, kernel_name=manager.kernel_name,
+                    extra_arguments=["--IPKernelApp.log_level=50"], **options)  # what a kernel says of itself is no output
     client.keeper, client.limits = keeper, limits
     client.on_notebook_start = lambda **_: keeper.start(getattr(manager.provisioner, "granted", []), len(nb_man.nb.cells))
     environment = {**os.environ, HEADLESS: str(keeper.directory), "LEPTON_BENCH_ATTEMPT": str(keeper.record.attempt)}
@@ -185,7 +186,7 @@ def execute_managed(nb_man: NotebookExecutionManager, kernel_name: str, start_ti
     else: keeper.end("done", "finished")
 
 # %% ../../nbs/headless/516_execution.ipynb #c019
-def run_notebook(keeper: Keeper, notebook: Path,
+def run_notebook(keeper: Any, notebook: Path,  # keeper: a Keeper, or what speaks like one
                  output: Path,  # the executed notebook
                  parameters: Mapping[str, Any],
                  kernel: str | None = None,  # None: as the notebook says

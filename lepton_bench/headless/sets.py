@@ -66,12 +66,15 @@ class Set:
     attempts: int = 0
     started: float | None = None  # unix seconds, as is the next
     ended: float | None = None
+    notebook: str = ""  # another one than the plan's; empty: the plan's
 
     @property
-    def key(self) -> str: return key_of(self.parameters)
+    def key(self) -> str: return self.notebook + key_of(self.parameters)
 
     @property
-    def label(self) -> str: return " ".join(f"{name}={value}" for name, value in self.parameters.items()) or "as it is"
+    def label(self) -> str:
+        said = [Path(self.notebook).name] if self.notebook else []
+        return " ".join([*said, *(f"{name}={value}" for name, value in self.parameters.items())]) or "as it is"
 
     @property
     def seconds(self) -> float | None: return None if self.started is None else (self.ended or time.time()) - self.started

@@ -37,6 +37,7 @@ class Spec:
     warm: bool = True  # ranks stand ready before the first launch
     once: bool = False  # released when its runs have ended
     spawns: bool = False  # no forkserver: ranks are spawned
+    bound: bool = False  # its owner is a headless notebook, whose end ends also a run in progress
 
     @classmethod
     def from_dict(cls, d: dict) -> "Spec": return cls(**{f.name: d[f.name] for f in fields(cls) if f.name in d})

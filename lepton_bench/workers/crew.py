@@ -37,7 +37,7 @@ class Crew:
                  ):
         self.devices, self.agent, self.folder, self.ring_points = devices, agent, folder, ring_points
         self.phase = "ready"  # starting | killing | ready; ready with nobody living is how it begins
-        self.generation, self.grouped, self.used = 0, False, True
+        self.generation, self.grouped, self.used, self.whole = 0, False, True, False
         self.living, self.ready = set[int](), set[int]()
         self.broken: str | None = None  # why ranks cannot be had
         self.dirty = False  # whether a cell has destroyed or replaced the process group
@@ -52,9 +52,11 @@ class Crew:
         backend = "cpu:gloo,cuda:nccl" if self.devices[0].kind == "cuda" else "gloo"
         return {"op": "group", "host": "127.0.0.1", "port": self.store.port, "backend": backend}
 
-    def start(self, grouped: bool) -> None:
+    def start(self, grouped: bool,
+              whole: bool = False,  # rank 0 holds all devices, for the kernel of a notebook
+              ) -> None:
         "Replace all ranks; the old ones are gone before new ones stand on their devices."
-        self.grouped, self.used, self.ready, self.broken = grouped, False, set(), None
+        self.grouped, self.whole, self.used, self.ready, self.broken = grouped, whole, False, set(), None
         if self.living:
             self.phase = "killing"
             return self.agent.receive({"op": "kill"})
@@ -62,13 +64,13 @@ class Crew:
         self.dirty = False
         self.living = set(range(len(self.devices)))
         ranks = rank_specs(self.devices, self.ring_points, usable_cores(), len(inventory()))
-        self.agent.receive({"op": "start", "generation": self.generation, "ranks": ranks})
+        self.agent.receive({"op": "start", "generation": self.generation, "ranks": ranks, "whole": whole})
         if grouped: self.agent.receive(self.new_store())  # the ranks are forked, or import torch, while we make it
 
-    def suits(self, grouped: bool) -> bool:
+    def suits(self, grouped: bool, whole: bool = False) -> bool:
         "Whether a launch can go to these ranks as they are."
         fresh = not self.dirty and not self.stale() and (grouped or not self.used)
-        return self.phase == "ready" and self.grouped == grouped and bool(self.living) and fresh
+        return self.phase == "ready" and (self.grouped, self.whole) == (grouped, whole) and bool(self.living) and fresh
 
     def stale(self) -> bool:
         "Whether a module that the ranks have imported has changed since."
@@ -97,8 +99,8 @@ class Crew:
         if self.phase == "starting":
             words = "\n".join(tail(self.folder/f"rank-{rank}.log"))
             self.give_up(f"rank {rank} {describe_status(status)} while it started. Its last words:\n{words}")
-        elif self.phase == "ready" and not self.broken: self.start(self.grouped)
-        elif self.phase == "killing" and not self.living: self.start(self.grouped)
+        elif self.phase == "ready" and not self.broken: self.start(self.grouped, self.whole)
+        elif self.phase == "killing" and not self.living: self.start(self.grouped, self.whole)
 
     def give_up(self, why: str) -> None:
         "Ranks cannot be had; launches are refused with the reason until `start` is called again."

@@ -36,7 +36,7 @@ from ..runs.checkpoints import load_latest, write_checkpoint
 from ..runs.ring import Ring, flush_metrics, set_ring
 from ..runs.store import log_path, ring_path
 from .channel import Stream
-from .forkserver import redirect, set_environment
+from .forkserver import find_target, redirect, set_environment
 
 # %% ../../nbs/workers/32_rank.ipynb #c004
 class LogWriter(io.RawIOBase):
@@ -325,6 +325,10 @@ class Worker:
             if path := message.get("payload_file"): payload = Path(path).read_bytes()
             self.leave(*run_function(payload))
             tidy()
+        elif message["kind"] == "notebook":
+            header, result, self.exit_code = find_target(message["body"])(message, self.rank, self.lease)
+            flush_metrics()
+            self.leave(header, result)
         else:
             header, self.exit_code = run_script(message)
             flush_metrics()

@@ -21,6 +21,7 @@ from ..processes import ProcessId, write_atomically
 from ..resources.devices import Device
 from ..runs.checkpoints import commit_checkpoint
 from ..runs.metrics import MetricsWriter, remove_rings
+from ..runs.recorded import HEADLESS
 from ..runs.ring import record_type
 from ..runs.store import RunWriter, capture_source, metrics_path, new_record, new_run_id, result_path, ring_path, system_path
 from .launches import Launch, package_versions
@@ -46,7 +47,7 @@ def store_payload(launch: Launch) -> None:
 def store_source(launch: Launch) -> None:
     "Keep what was launched, and with what."
     header = launch.header
-    script = Path(header["target"]) if header["kind"] == "script" else None
+    script = Path(header["target"]) if header["kind"] in ("script", "notebook") else None
     capture_source(launch.directory, cells=header["sources"], script=script, arguments=header["arguments"], versions=package_versions())
     if header["kind"] == "function" and not launch.payload_file: store_payload(launch)
 
@@ -90,7 +91,8 @@ class Recorder:
         header = launch.header
         record = new_record(launch.run, header["name"], kind=header["kind"], status="waiting", engine="local", allocation=self.allocation,
                             supervisor=self.me.to_dict(), world_size=len(self.devices), devices=[d.id for d in self.devices],
-                            device_kind=self.devices[0].kind, cwd=launch.context["cwd"], arguments=header["arguments"], parameters=header["parameters"])
+                            device_kind=self.devices[0].kind, cwd=launch.context["cwd"], arguments=header["arguments"], parameters=header["parameters"],
+                            parent=os.path.basename(launch.context["env"].get(HEADLESS, "")) or None, extra=launch.about)
         if running: record = replace(record, status="running", started=launch.started)
         if launch.end: record = replace(record, **launch.end)
         try: launch.writer = RunWriter(launch.directory, record).create()

@@ -159,7 +159,7 @@ def advance(self: Supervisor) -> None:
     if not self.queue: return self.desk.advance()
     launch = self.queue[0]
     if self.crew.broken: return self.refuse(launch, self.crew.broken)
-    if not self.crew.suits(launch.grouped): return self.crew.start(launch.grouped)
+    if not self.crew.suits(launch.grouped, launch.whole): return self.crew.start(launch.grouped, launch.whole)
     self.queue.popleft()
     self.dispatch(launch)
 
@@ -168,7 +168,7 @@ def dispatch(self: Supervisor, launch: Launch) -> None:
     "Send a launch to the ranks."
     self.current, self.crew.used, launch.started = launch, True, time.time()
     if not launch.grouped: self.crew.new_store()
-    header = {k: launch.header[k] for k in ("kind", "context", "sources", "labels", "target", "args")}
+    header = {k: v for k, v in launch.header.items() if k in ("kind", "context", "sources", "labels", "target", "args", "body")}
     if launch.header["context"] not in self.crew.contexts:
         self.crew.contexts.add(launch.header["context"])
         header["context_data"] = launch.context
@@ -292,7 +292,8 @@ def after_attempt(self: Supervisor, launch: Launch) -> None:
         launch.next_attempt(end["reason"])
         self.queue.appendleft(launch)
     else: self.conclude(launch, end)
-    if dirty and not self.ending and (self.queue or self.spec.warm): self.crew.start(self.queue[0].grouped if self.queue else True)
+    if dirty and not self.ending and (self.queue or self.spec.warm):
+        self.crew.start(*(self.queue[0].grouped, self.queue[0].whole) if self.queue else (True, False))
     self.idle_since = time.monotonic()
     self.advance()
     self.publish()
@@ -426,6 +427,7 @@ def tick_slowly(self: Supervisor) -> None:
     self.server.rebind()
     if not self.path.exists(): self.publish()
     self.tell_ends()
+    if self.spec.bound and self.owner and not self.owner.alive(): return self.end("its headless notebook has ended")
     if self.current: note_course(self.current)
     elif not self.queue and not self.desk.queue: self.tick_idle()
 
