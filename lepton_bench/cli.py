@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Json', 'devices', 'allocations', 'runs', 'logs', 'plot', 'launch', 'sweep', 'test_notebooks', 'stop',
-           'release', 'shutdown', 'lab', 'survival', 'checks', 'doctor', 'main']
+           'release', 'shutdown', 'lab', 'kernelspec', 'survival', 'checks', 'doctor', 'main']
 
 # %% ../nbs/65_cli.ipynb #c002
 import json
@@ -258,6 +258,13 @@ def shutdown() -> None:
 def lab(context: typer.Context) -> None:
     "Start JupyterLab; what follows belongs to it."
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *context.args])
+
+# %% ../nbs/65_cli.ipynb #1da2d822
+@app.command()
+def kernelspec(devices: Annotated[int, typer.Argument(min=0, help="Devices that such a kernel holds.")]) -> None:
+    "Add a kernel with so many devices to JupyterLab's launcher."
+    from lepton_bench.headless.kernelspecs import install_kernelspec
+    print(install_kernelspec(devices))
 
 # %% ../nbs/65_cli.ipynb #c020
 def survival() -> tuple[bool, str]:  # whether runs outlive the Jupyter server here, and why

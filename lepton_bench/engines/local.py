@@ -20,7 +20,7 @@ from ..resources.devices import Device, inventory
 from ..settings import settings
 from ..workers.channel import Stream
 from ..workers.forkserver import fork, spawn
-from ..workers.allocations import Spec, allocations_directory, read_allocation
+from ..workers.allocations import Spec, allocations_directory, own_leases, read_allocation
 
 # %% ../../nbs/engines/41_local.ipynb #c004
 class LocalEngine:
@@ -34,16 +34,17 @@ class LocalEngine:
         if not sys.platform.startswith("linux"):
             raise BenchError(f"allocating devices needs Linux (flock, pidfd, subreapers); this is {sys.platform}. Reading runs works here.")
         ours, theirs = socket.socketpair()
-        try: process = self._start(spec, theirs.fileno())
+        leases = own_leases(spec.count, spec.kind, spec.memory) if spec.owner == ProcessId.me().to_dict() else []
+        try: process = self._start(replace(spec, held=tuple(x.device_id for x in leases)), [theirs.fileno(), *(x.fd for x in leases)])
         finally: theirs.close()
         return Handle(self.name, spec.name, {"process": process.to_dict()}, Stream(ours))
 
-    def _start(self, spec: Spec, fd: int) -> ProcessId:
+    def _start(self, spec: Spec, fds: list[int]) -> ProcessId:
         target = "lepton_bench.workers.program:supervisor_body"
         if settings().forkserver:
-            try: return fork(target, {"spec": asdict(spec)}, [fd])
+            try: return fork(target, {"spec": asdict(spec)}, fds)
             except BenchError as e: warnings.warn(f"{e}\nGoing on without a forkserver: slower, same results.", stacklevel=2)
-        return spawn(target, {"spec": asdict(replace(spec, spawns=True))}, [fd])
+        return spawn(target, {"spec": asdict(replace(spec, spawns=True))}, fds)
 
     def poll(self, handles: Sequence[Handle]) -> list[str]:
         def state(handle: Handle) -> str:

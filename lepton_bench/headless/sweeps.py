@@ -160,12 +160,13 @@ def start_driver(directory: Path, plan: Plan, words: str, lock: int, study: Any 
 # %% ../../nbs/headless/520_sweeps.ipynb #c016
 def begin_driver(arguments: dict, fds: list[int]) -> None:
     "A process for the driver, forked where that is possible."
+    from lepton_bench.headless.kernels import KERNELS
     from lepton_bench.workers.forkserver import fork, forkserver_runs, spawn
     target = "lepton_bench.headless.driver:driver_body"
     if not settings().forkserver: spawn(target, arguments, fds)
     else:
-        if not forkserver_runs(): Waiting().say("starting a forkserver: it imports torch, once for all kernels of this environment")
-        fork(target, arguments, fds)
+        if not forkserver_runs(KERNELS): Waiting().say("starting a forkserver: it imports torch, once for all kernels of this environment")
+        fork(target, arguments, fds, flavour=KERNELS)
 
 def pack_study(study: Any) -> int:
     "A study as a file that only the driver sees."
@@ -197,7 +198,7 @@ def sweep(notebook: str | Path,
     if hasattr(space, "ask") and hasattr(space, "tell"): asked, wanted = _study(space, study), []
     elif study: raise BenchError(f"there is no option {', '.join(study)}; search, trials and value are for an Optuna study")
     else: wanted = expand(space)
-    found = read_notebook(path)
+    found = read_notebook(Path(notebook).expanduser())  # as it was written, for the message
     check_parameters(notebook, found, [dict.fromkeys(asked.search)] if asked else wanted)
     size = parse_memory(memory)
     devices = check_devices(get_engine(engine), devices_each, kind, size)

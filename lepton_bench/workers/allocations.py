@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['Spec', 'allocations_directory', 'read_allocation', 'is_living', 'describe_request', 'list_allocations', 'claim_name',
-           'own_idle', 'left_behind', 'wait_for_devices', 'give_back', 'why_give_back', 'idle_warning']
+           'own_idle', 'left_behind', 'wait_for_devices', 'adopt_held', 'own_leases', 'give_back', 'why_give_back',
+           'idle_warning']
 
 # %% ../../nbs/workers/35_allocations.ipynb #c002
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import AllocationError, AllocationTimeout
 from ..processes import ProcessId, write_atomically
 from ..resources.devices import Device, inventory
-from ..resources.leases import Holder, Lease
-from ..resources.queue import Request, Waiter
+from ..resources.held import Borrowed, free_leases
+from ..resources.leases import Holder, Lease, adopt
+from ..resources.queue import Request, Waiter, could_use
 from ..settings import Settings, settings
 from .channel import Stream
 
@@ -37,6 +39,7 @@ class Spec:
     warm: bool = True  # ranks stand ready before the first launch
     once: bool = False  # released when its runs have ended
     spawns: bool = False  # no forkserver: ranks are spawned
+    held: tuple[str, ...] = ()  # devices whose leases the owner has handed over
     bound: bool = False  # its owner is a headless notebook, whose end ends also a run in progress
 
     @classmethod
@@ -103,10 +106,12 @@ def left_behind() -> str:
 def wait_for_devices(spec: Spec,
                      notify: Stream,  # to the asker
                      cancelled: Callable[[], bool],  # whether to give up
+                     adopted: Sequence[Lease] = (),  # what the asker has handed over
                      ) -> tuple[list[Lease], list[Device], list[str]] | None:  # leases, devices, notes about them
     "Stand in line until granted; None if the asker has gone."
+    if len(adopted) == spec.count: return list(adopted), _described(adopted), []
     end = time.monotonic() + (spec.timeout if spec.timeout is not None else float("inf"))
-    request = Request(count=spec.count, kind=spec.kind, memory=spec.memory, priority=spec.priority, name=spec.name, label=spec.label)
+    request = Request(count=spec.count - len(adopted), kind=spec.kind, memory=spec.memory, priority=spec.priority, name=spec.name, label=spec.label)
     said, ours = "", {spec.owner["pid"]} if spec.owner else set()  # what the asking kernel itself has on a GPU is not in its way
     with Waiter(request, Holder.me(spec.name, spec.label)) as waiter:
         while not isinstance(found := waiter.step(own_idle=own_idle(spec.owner), ours=ours), list):
@@ -117,8 +122,23 @@ def wait_for_devices(spec: Spec,
             try: gone = notify.receive() is None
             except TimeoutError: gone = False
             if gone or cancelled(): return None
+    leases = [*adopted, *found]
+    return leases, _described(leases), waiter.notes
+
+def _described(leases: Sequence[Lease]) -> list[Device]:
     known = {d.id: d for d in inventory()}
-    return found, [known[lease.device_id] for lease in found], waiter.notes
+    return [known[lease.device_id] for lease in leases]
+
+# %% ../../nbs/workers/35_allocations.ipynb #ddb34a1b
+def adopt_held(spec: Spec, fds: Sequence[int]  # descriptors, as `spec.held` names them
+               ) -> list[Lease]:
+    "The leases that the asker has handed over."
+    return [Borrowed(adopt(device, fd), Holder.me(spec.name, spec.label)) for device, fd in zip(spec.held, fds, strict=True)]
+
+def own_leases(count: int, kind: str | None, memory: int | None) -> list[Lease]:
+    "The leases of this process that would do for a request."
+    known, request = {d.id: d for d in inventory()}, Request(count=count, kind=kind, memory=memory, name="own")
+    return [x for x in free_leases(ProcessId.me()) if x.device_id in known and could_use(known[x.device_id], request)][:count]
 
 # %% ../../nbs/workers/35_allocations.ipynb #c016
 def give_back(leases: list[Lease]) -> None:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Body', 'forkserver_key', 'trampoline', 'find_target', 'reseed', 'set_environment', 'redirect', 'enter_child', 'serve',
            'preload', 'shared_body', 'forkserver_path', 'forkserver_runs', 'connect_forkserver', 'fork', 'spawn',
-           'spawned_body', 'PrivateForkserver', 'private_body', 'forkservers', 'is_answered', 'shutdown_forkservers',
-           'main']
+           'spawned_body', 'kernels_body', 'exit_status', 'PrivateForkserver', 'private_body', 'forkservers',
+           'is_answered', 'shutdown_forkservers', 'main']
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c002
 import fcntl
@@ -106,16 +106,20 @@ def enter_child(env: dict[str, str], cwd: str, path: list[str]) -> None:
     sys.path[:] = path
     reseed()
 
+# %% ../../nbs/workers/31_forkserver.ipynb #f2c7dfa0
+_own_path: list[str] = []  # sys.path of a new interpreter of this environment, without the folder it was started in
+
 # %% ../../nbs/workers/31_forkserver.ipynb #c018
 def _peer_uid(sock: socket.socket) -> int: return struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
 
-def _reap() -> int:
-    "Collect children that have ended; how many are still there is not known, so the number collected."
-    count = 0
+_ended: dict[int, int] = {}  # pid -> exit status of a child that has ended, the last thousand
+
+def _reap() -> None:
+    "Collect children that have ended, and remember how."
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]: count += 1
+        while (found := os.waitpid(-1, os.WNOHANG))[0]: _ended[found[0]] = os.waitstatus_to_exitcode(found[1])
     except ChildProcessError: pass
-    return count
+    while len(_ended) > 1000: del _ended[next(iter(_ended))]
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c019
 def _fork_for(stream: Stream, request: dict, listener: socket.socket) -> Body | None:
@@ -128,7 +132,8 @@ def _fork_for(stream: Stream, request: dict, listener: socket.socket) -> Body | 
         return None
     listener.close(); stream.close()
     os.setsid()
-    enter_child(request["env"], request["cwd"], request["sys_path"])
+    _ended.clear()
+    enter_child(request["env"], request["cwd"], _own_path if request["sys_path"] is None else request["sys_path"])
     return partial(find_target(request["target"]), request["arguments"], fds)
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c020
@@ -148,6 +153,9 @@ def serve(listener: socket.socket,  # bound and listening
             if message is None: continue
             last, op = time.monotonic(), message[0]["op"]
             if op == "fork" and (body := _fork_for(stream, message[0], listener)): return body
+            if op == "status":
+                _reap()
+                stream.send({"status": _ended.get(message[0]["pid"])})
             if op == "ping": stream.send({"process": ProcessId.me().to_dict()})
             if op == "shutdown":
                 stream.send({}); break
@@ -178,12 +186,13 @@ def shared_body(path: str, idle: float) -> Body | None:
 # %% ../../nbs/workers/31_forkserver.ipynb #c025
 _LONGEST = 107 - 40 - 12  # a socket's address, less an allocation's name and a process number
 
-def forkserver_path() -> Path:
+def forkserver_path(flavour: str = ""  # "kernels": the one that notebook kernels come from
+                    ) -> Path:
     "Where this environment's forkserver listens, or would."
     folder = settings().sockets
     if len(os.fsencode(folder)) > _LONGEST:
         raise BenchError(f"{folder} is too long a path for sockets: set LEPTON_BENCH_SOCKETS to one of at most {_LONGEST} characters")
-    return private_directory(folder)/f"fs-{forkserver_key()}"
+    return private_directory(folder)/f"fs-{forkserver_key()}{flavour and '-'}{flavour}"
 
 def _connect(path: Path) -> Stream | None:
     "A connection to a forkserver that listens, or None."
@@ -204,6 +213,10 @@ def _start(path: Path, timeout: float) -> Stream:
     command = [sys.executable, "-m", "lepton_bench.workers.forkserver", str(path), str(settings().forkserver_idle)]
     path.unlink(missing_ok=True)
     with log: subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd="/", start_new_session=True, check=True, timeout=timeout)
+    return _await(path, timeout)
+
+def _await(path: Path, timeout: float) -> Stream:
+    "Connect to a forkserver that is just being started."
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if stream := _connect(path): return stream
@@ -211,31 +224,34 @@ def _start(path: Path, timeout: float) -> Stream:
     raise BenchError(f"the forkserver did not start within {timeout:.0f} s; its log is {path}.log. LEPTON_BENCH_FORKSERVER=0 goes on without one.")
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c027
-def forkserver_runs() -> bool:
+def forkserver_runs(flavour: str = "") -> bool:
     "Whether this environment's forkserver is up, so that asking it takes no time."
-    stream = _connect(forkserver_path())
+    stream = _connect(forkserver_path(flavour))
     if stream: stream.close()
     return stream is not None
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c028
-def connect_forkserver(timeout: float = 60.) -> Stream:  # seconds
+def connect_forkserver(timeout: float = 60.,  # seconds
+                       flavour: str = "") -> Stream:
     "A connection to this environment's forkserver, which is started if need be."
-    path = forkserver_path()
+    path = forkserver_path(flavour)
     if stream := _connect(path): return stream
     with open(f"{path}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _connect(path) or _start(path, timeout)
+        return _connect(path) or (_start_flavour if flavour else _start)(path, timeout)
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c029
 def fork(target: str,  # "package.module:function", called as function(arguments, descriptors) in the child
          arguments: dict,  # JSON-able
          fds: Sequence[int] = (),  # descriptors the child receives
          timeout: float = 60.,  # seconds
+         flavour: str = "",  # of the forkserver
+         **become: Any,  # env, cwd, sys_path, where they are not this process's; sys_path=None: a new interpreter's
          ) -> ProcessId:
     "A process with torch imported, in a session of its own, with this process's environment, folder and `sys.path`."
-    stream = connect_forkserver(timeout)
+    stream = connect_forkserver(timeout, flavour)
     stream.sock.settimeout(timeout)
-    request = {"op": "fork", "target": target, "arguments": arguments, "env": dict(os.environ), "cwd": os.getcwd(), "sys_path": sys.path}
+    request = {"op": "fork", "target": target, "arguments": arguments, "env": dict(os.environ), "cwd": os.getcwd(), "sys_path": sys.path, **become}
     try:
         stream.send(request, fds=fds)
         if (answer := stream.receive()) is None: raise BenchError(f"the forkserver hung up; its log is {forkserver_path()}.log")
@@ -260,6 +276,46 @@ def spawned_body(request: str) -> Body:
     found = json.loads(request)
     sys.path[:] = found["sys_path"]
     return partial(find_target(found["target"]), found["arguments"], found["fds"])
+
+# %% ../../nbs/workers/31_forkserver.ipynb #97bba4ba
+_KERNELS = ("matplotlib.pyplot", "IPython", "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipywidgets", "comm",
+            "nbformat", "nbclient", "papermill", "lepton_bench.bench",
+            *(f"lepton_bench.headless.{name}" for name in ("driver", "execution", "provisioner")))
+
+def kernels_body(arguments: dict,  # path, idle
+                 fds: list[int]) -> Body | None:
+    "What the kernels' forkserver runs: bind, import the rest, serve."
+    import gc
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for fd in (1, 2): redirect(fd, f"{arguments['path']}.log")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(arguments["path"]); listener.listen(64)
+    for name in _KERNELS: importlib.import_module(name)
+    gc.collect(); gc.freeze()
+    return serve(listener, Path(arguments["path"]), arguments["idle"])
+
+# %% ../../nbs/workers/31_forkserver.ipynb #ca7c65a9
+def _start_flavour(path: Path, timeout: float) -> Stream:
+    "Have the plain forkserver fork the kernels' one, and connect to it."
+    path.unlink(missing_ok=True)
+    env = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
+    arguments = {"path": str(path), "idle": settings().forkserver_idle}
+    fork("lepton_bench.workers.forkserver:kernels_body", arguments, timeout=timeout, env=env, cwd="/", sys_path=None)
+    return _await(path, timeout)
+
+# %% ../../nbs/workers/31_forkserver.ipynb #3334578a
+def exit_status(pid: int,  # of a process that has ended
+                path: Path,  # of the forkserver that forked it
+                ) -> int | None:  # as from os.waitstatus_to_exitcode; None: nobody knows
+    "How a forked process ended."
+    stream = _connect(path)
+    if stream is None: return None
+    stream.sock.settimeout(2.)
+    try:
+        stream.send({"op": "status", "pid": pid})
+        return answer[0]["status"] if (answer := stream.receive()) else None
+    except TimeoutError: return None
+    finally: stream.close()
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c034
 class PrivateForkserver:
@@ -408,6 +464,7 @@ def shutdown_forkservers(timeout: float = 10.) -> int:  # how many were ended
 # %% ../../nbs/workers/31_forkserver.ipynb #c041
 def main(arguments: list[str]) -> None:
     "python -m lepton_bench.workers.forkserver PATH IDLE | --target JSON"
+    _own_path[:] = sys.path[1:]  # the first is where -m was said
     if arguments[0] == "--target": trampoline(spawned_body(arguments[1]))
     elif os.fork() == 0: trampoline(partial(shared_body, arguments[0], float(arguments[1])))
     for stream in (sys.stdout, sys.stderr): stream.flush()

@@ -12,12 +12,13 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from ..errors import BenchError
 from ..processes import set_subreaper
 from ..resources.leases import Lease
-from .allocations import Spec, allocations_directory, claim_name, describe_request, give_back, wait_for_devices
+from .allocations import Spec, adopt_held, allocations_directory, claim_name, describe_request, give_back, wait_for_devices
 from .channel import Stream, stream_pair
 from .forkserver import Body, private_body, redirect
 from .rank import open_output
@@ -25,7 +26,7 @@ from .supervisor import Private, Supervisor
 
 # %% ../../nbs/workers/49_program.ipynb #c005
 def supervisor_body(arguments: dict,  # {"spec": ...}
-                    fds: list[int],  # the asker's notify socket
+                    fds: list[int],  # the asker's notify socket, and leases that it hands over
                     ) -> Body | None:
     "What a supervisor's process runs."
     spec, notify = Spec.from_dict(arguments["spec"]), Stream(socket.socket(fileno=fds[0]))
@@ -35,11 +36,12 @@ def supervisor_body(arguments: dict,  # {"spec": ...}
     parent, pid = os.getpid(), os.fork()
     if pid == 0:
         for s in (ours, notify): s.close()
+        for fd in fds[1:]: os.close(fd)  # it is given them again, as leases: a rank must not inherit what it does not stand on
         return partial(private_body, theirs, parent, spec.spawns)
     theirs.close()
     terminated = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
-    live(spec, notify, Private(ours, pid), terminated)
+    live(spec, notify, Private(ours, pid), terminated, fds[1:])
     return None
 
 # %% ../../nbs/workers/49_program.ipynb #c007
@@ -47,6 +49,7 @@ def live(spec: Spec,
          notify: Stream,  # to whoever asked, until the devices are granted
          private: Private,  # the forkserver of its ranks
          terminated: threading.Event,  # SIGTERM has come
+         held: Sequence[int] = (),  # leases that the asker hands over
          ) -> None:
     "From the claim of a name to the end."
     created, folder, leases = time.time(), allocations_directory()/spec.name, list[Lease]()
@@ -58,7 +61,8 @@ def live(spec: Spec,
     supervisor, error = None, None
     try:
         _open_log(folder)
-        if granted := wait_for_devices(spec, notify, terminated.is_set):
+        leases = adopt_held(spec, held)
+        if granted := wait_for_devices(spec, notify, terminated.is_set, leases):
             leases, devices, notes = granted
             supervisor = Supervisor(spec, created, private, leases, devices, terminated)
             supervisor.write_file()
