@@ -77,7 +77,7 @@ print("result", run.result())""", "run.plot()", parameters=False)
 @pytest.mark.parametrize("code, kind, words", [
     ("raise ValueError('bad batch')", "ValueError", "bad batch"),
     ("import os; os.kill(os.getpid(), 9)", "DeadKernelError", "killed by signal 9"),
-    ("exit()", "DeadKernelError", "ended its own kernel"),
+    ("exit()", "KernelExit", "ended its own kernel"),
 ])
 def test_a_failing_cell(tmp_path, code, kind, words):
     notebook = write_notebook(tmp_path/"failing.ipynb", "print('before')", code, "print('never')", parameters=False)

@@ -65,12 +65,18 @@ class Client(PapermillNotebookClient):
     keeper: Keeper
     limits: Limits
     current = 0  # cell
+    left = False  # whether the kernel is leaving
 
     def execute_cell(self, cell: Any, cell_index: int, **kwargs: Any) -> Any:
         self.current = cell_index
         found = super().execute_cell(cell, cell_index, **kwargs)
         self.keeper.done = cell_index + 1
+        if self.left: self.fail("KernelExit", "the notebook ended its own kernel, by exit() or quit(); sys.exit(0) ends a notebook early and well")
         return found
+
+    def note_reply(self, execute_reply: Any, **_: Any) -> None:
+        "exit() asks the front end for leave, and the kernel goes a moment later."
+        self.left = any(p.get("source") == "ask_exit" for p in execute_reply["content"].get("payload", []))
 
     def process_message(self, *args: Any, **kwargs: Any) -> Any:
         output = super().process_message(*args, **kwargs)
@@ -89,7 +95,6 @@ class Client(PapermillNotebookClient):
         "How the kernel ended."
         process = getattr(getattr(self.km, "provisioner", None), "process", None)
         status = process.poll() if process else None
-        if status == 0: return "the notebook ended its own kernel, by exit() or quit(); sys.exit(0) ends a notebook early and well"
         return "the kernel has died" if status is None else f"the kernel {describe_status(status)}"
 
     def fail(self, kind: str, why: str) -> None:
@@ -159,6 +164,7 @@ def execute(nb_man: NotebookExecutionManager, keeper: Keeper, manager: Any, limi
     client = Client(nb_man, km=manager, timeout_func=limits, iopub_timeout=60, log=logger, kernel_name=manager.kernel_name,
                     extra_arguments=["--IPKernelApp.log_level=50"], **options)  # what a kernel says of itself is no output
     client.keeper, client.limits = keeper, limits
+    client.on_cell_executed = client.note_reply
     client.on_notebook_start = lambda **_: keeper.start(getattr(manager.provisioner, "granted", []), len(nb_man.nb.cells))
     environment = {**os.environ, HEADLESS: str(keeper.directory), "LEPTON_BENCH_ATTEMPT": str(keeper.record.attempt)}
     try: client.execute(env=environment, cleanup_kc=True)

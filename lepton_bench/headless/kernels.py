@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from ..processes import ProcessId
-from ..resources.held import HELD, held_variable
+from ..resources.held import HELD, LENDER, held_variables
 from ..workers.forkserver import Body, exit_status, fork, forkserver_path, redirect
 
 # %% ../../nbs/headless/511_kernels.ipynb #c004
@@ -59,8 +59,8 @@ def kernel_body(arguments: dict,  # argv, asker
     "What a forked kernel runs first."
     take_output(*fds[:2])
     os.environ.pop("JPY_PARENT_PID", None)  # it would end with the forkserver
-    os.environ.pop(HELD, None)
-    if fds[2:]: os.environ |= held_variable(fds[2:])
+    for name in (HELD, LENDER): os.environ.pop(name, None)
+    if fds[2:]: os.environ |= held_variables(fds[2:])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     choose_backend(); choose_threads()
     end_with(ProcessId.from_dict(arguments["asker"]))

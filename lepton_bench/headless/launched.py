@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..errors import BenchError
-from ..resources.held import held_variable
+from ..resources.held import held_variables, holder_in
+from ..resources.leases import unpack_description
 from ..runs.recorded import read_recorded
 from ..workers.launches import executed_notebook
 
@@ -68,7 +69,8 @@ def run_on_ranks(message: dict,  # target: the notebook; args: its parameters
     from lepton_bench.headless.execution import run_notebook
     notebook, directory = Path(message["target"]), Path(message["directory"])
     keeper, output = RankKeeper(directory, notebook.stem, message["attempt"]), executed_notebook(notebook, message["run"])
-    os.environ |= held_variable(leases)
+    lender = holder_in(unpack_description(leases[0])) if leases else None
+    os.environ |= held_variables(leases, lender.process.pid if lender else 0)
     try:
         output.parent.mkdir(exist_ok=True)
         run_notebook(keeper, notebook, output, message["args"], devices=len(leases))

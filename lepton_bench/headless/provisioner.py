@@ -24,7 +24,7 @@ from ..errors import AllocationTimeout, BenchError
 from .kernels import KERNELS, start_kernel
 from ..processes import ProcessId
 from ..resources.devices import Device, inventory, usable_cores, visible_devices
-from ..resources.held import HELD, Borrowed, free_leases, held_variable
+from ..resources.held import HELD, LENDER, Borrowed, free_leases, held_variables
 from ..resources.leases import Holder, Lease
 from ..resources.queue import Request, Waiter, check_possible, could_use
 from ..settings import settings
@@ -57,7 +57,7 @@ def take_devices(request: Request, holder: Holder,
     "Leases for a kernel: first those at hand, then from the line."
     known = {d.id: d for d in inventory()}
     check_possible(request, list(known.values()))
-    mine = [x for x in free_leases(ProcessId.me()) if x.device_id in known and could_use(known[x.device_id], request)][:request.count]
+    mine = [x for x in free_leases() if x.device_id in known and could_use(known[x.device_id], request)][:request.count]
     found: list[Lease] = [Borrowed(Lease(x.device_id, os.dup(x.fd)), holder) for x in mine]
     if len(found) == request.count: return found
     end = time.monotonic() + (float("inf") if timeout is None else timeout)
@@ -136,7 +136,7 @@ def device_environment(devices: Sequence[Device], env: Mapping[str, str]) -> dic
 async def launch_kernel(self: LeptonProvisioner, cmd: list[str], **kwargs: Any) -> Any:  # connection info
     "Fork the kernel, or start it the stock way and say why in the log."
     env = {**kwargs.pop("env"), **device_environment(self.granted, kwargs.get("env") or os.environ)}
-    env.pop(HELD, None)
+    for name in (HELD, LENDER): env.pop(name, None)
     reason = why_not(cmd, env) or await asyncio.to_thread(_changed)
     fds = [x.fd for x in self.leases]
     if not reason:
@@ -145,7 +145,7 @@ async def launch_kernel(self: LeptonProvisioner, cmd: list[str], **kwargs: Any) 
         except (BenchError, OSError) as e: reason = str(e)
     if reason:
         self.log.warning("lepton: the kernel is started the stock way, not forked: %s", reason)
-        await LocalProvisioner.launch_kernel(self, cmd, env={**env, **held_variable(fds)}, pass_fds=fds, **kwargs)
+        await LocalProvisioner.launch_kernel(self, cmd, env={**env, **held_variables(fds)}, pass_fds=fds, **kwargs)
     assert self.process is not None
     self.pid, self.pgid, self.cwd = self.process.pid, self.process.pid, kwargs.get("cwd") or os.getcwd()
     for lease in self.leases: lease.describe(self.holder(env, ProcessId.of(self.process.pid)).to_dict())

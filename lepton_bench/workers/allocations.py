@@ -138,7 +138,7 @@ def adopt_held(spec: Spec, fds: Sequence[int]  # descriptors, as `spec.held` nam
 def own_leases(count: int, kind: str | None, memory: int | None) -> list[Lease]:
     "The leases of this process that would do for a request."
     known, request = {d.id: d for d in inventory()}, Request(count=count, kind=kind, memory=memory, name="own")
-    return [x for x in free_leases(ProcessId.me()) if x.device_id in known and could_use(known[x.device_id], request)][:count]
+    return [x for x in free_leases() if x.device_id in known and could_use(known[x.device_id], request)][:count]
 
 # %% ../../nbs/workers/35_allocations.ipynb #c016
 def give_back(leases: list[Lease]) -> None:

@@ -147,6 +147,8 @@ class Launch:
     @property
     def whole(self) -> bool: return self.kind == "notebook"
     @property
+    def crew(self) -> tuple[bool, bool]: return self.grouped, self.whole
+    @property
     def max_restarts(self) -> int: return self.header["options"]["max_restarts"]
 
     def next_attempt(self, reason: str) -> None:

@@ -23,7 +23,7 @@ from fastcore.basics import patch
 from ..errors import BenchError
 from ..processes import ProcessId, children, write_atomically
 from ..resources.devices import Device
-from ..resources.leases import Lease
+from ..resources.leases import Holder, Lease
 from ..runs.checkpoints import remove_asides
 from ..settings import settings
 from .agent import Agent, rendezvous_environment
@@ -159,7 +159,7 @@ def advance(self: Supervisor) -> None:
     if not self.queue: return self.desk.advance()
     launch = self.queue[0]
     if self.crew.broken: return self.refuse(launch, self.crew.broken)
-    if not self.crew.suits(launch.grouped, launch.whole): return self.crew.start(launch.grouped, launch.whole)
+    if not self.crew.suits(*launch.crew): return self.crew.start(*launch.crew)
     self.queue.popleft()
     self.dispatch(launch)
 
@@ -288,15 +288,20 @@ def after_attempt(self: Supervisor, launch: Launch) -> None:
     close_metrics(self.recorder, launch)
     dirty = bool(launch.closing) or not self.crew.living or any(e["dirty"] for e in launch.ended.values())
     end, self.current = describe_end(launch), None
+    if launch.whole: self.name_holder()
     if end["status"] == "failed" and launch.attempt < launch.max_restarts and not self.ending:
         launch.next_attempt(end["reason"])
         self.queue.appendleft(launch)
     else: self.conclude(launch, end)
-    if dirty and not self.ending and (self.queue or self.spec.warm):
-        self.crew.start(*(self.queue[0].grouped, self.queue[0].whole) if self.queue else (True, False))
+    if dirty and not self.ending and (self.queue or self.spec.warm): self.crew.start(*self.queue[0].crew if self.queue else (True, False))
     self.idle_since = time.monotonic()
     self.advance()
     self.publish()
+
+@patch
+def name_holder(self: Supervisor) -> None:
+    "A notebook's kernel has stood on the devices, and may have been killed before it could put our name back."
+    for lease in self.leases: lease.describe(Holder.me(self.spec.name, self.spec.label).to_dict())
 
 @patch
 def conclude(self: Supervisor, launch: Launch, end: dict) -> None:
