@@ -10,14 +10,15 @@ from isolation import REPOSITORY
 class Kernel:
     "A live ipykernel, held as a notebook front end holds it."
 
-    def __init__(self, env: dict[str, str] | None = None, cwd: Path = REPOSITORY) -> None:
+    def __init__(self, env: dict[str, str] | None = None, cwd: Path = REPOSITORY, name: str = "python3") -> None:
         from jupyter_client.manager import KernelManager
-        self.manager = KernelManager(kernel_name="python3")
+        self.manager = KernelManager(kernel_name=name)
         self.manager.start_kernel(env={**os.environ, **(env or {})}, cwd=str(cwd))
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
         self.messages: list[dict] = []  # outputs of the last cell
+        self.closed = False
 
     @property
     def pid(self) -> int: return self.manager.provisioner.pid
@@ -60,5 +61,8 @@ class Kernel:
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
+        "End it; a second time does nothing."
+        if self.closed: return
+        self.closed = True
         try: self.client.stop_channels()
         finally: self.manager.shutdown_kernel(now=False)

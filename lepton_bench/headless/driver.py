@@ -21,7 +21,7 @@ from typing import Any
 from fastcore.basics import patch
 
 from ..errors import BenchError
-from .keeper import begin, begin_again
+from .keeper import begin, begin_again, remove_sockets
 from .sets import Plan, Set, conclusion, counts, may_retry, new_set, next_set, plan_path, read_plan, write_plan
 from ..processes import ProcessId, set_parent_death_signal
 from ..progress_line import values_text
@@ -109,6 +109,7 @@ def start(self: Driver, found: Set) -> None:
     found.run = found.run or new_run_id()
     (runs_directory()/found.run/"logs").mkdir(exist_ok=True)
     found.status, found.attempts, found.started, found.ended, found.reason = "running", found.attempts + 1, time.time(), None, ""
+    found.digest = self.plan.digest
     self.publish()  # before it begins: whoever drives this sweep next knows which run is this set's
     driver = os.getpid()
     if pid := os.fork(): self.running[pid] = found
@@ -133,6 +134,7 @@ def reap(self: Driver) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0: break
         if (found := self.running.pop(pid, None)) is None: continue
+        remove_sockets(runs_directory()/(found.run or ""))
         self.sets[self.sets.index(found)] = ended = outcome(found, os.waitstatus_to_exitcode(status))
         again = " (it will be tried again)" if may_retry(ended, self.plan.retries) and not self.stop_asked else ""
         words = ", ".join(values_text(ended.values)) if ended.status == "done" else ended.reason
@@ -185,6 +187,7 @@ def settle(plan: Plan, earlier: list[Set]) -> None:
     "Take over what an earlier driver did not live to write down."
     for old in earlier:
         if old.status != "running" or not old.run: continue
+        remove_sockets(runs_directory()/old.run)
         found = outcome(old, -9)
         if found.status != "done": continue
         plan.sets[:] = [replace(found, index=s.index) if s.key == found.key else s for s in plan.sets]
@@ -220,6 +223,7 @@ def driver_body(arguments: dict,  # directory, plan, words
         driver = Driver(directory, plan, open_record(directory, plan, arguments["words"]), study)
         driver.listen()
         driver.publish()
+        if driver.writer.record.attempt: driver.say(f"--- started again: {counts(plan.sets)['done']} of {len(plan.sets)} sets are done")
     except Exception as e:
         traceback.print_exc()
         notify.send({"error": f"{type(e).__name__}: {e}" if not isinstance(e, BenchError) else str(e)})

@@ -67,6 +67,7 @@ class Set:
     started: float | None = None  # unix seconds, as is the next
     ended: float | None = None
     notebook: str = ""  # another one than the plan's; empty: the plan's
+    digest: str = ""  # of the code it was run with
 
     @property
     def key(self) -> str: return self.notebook + key_of(self.parameters)

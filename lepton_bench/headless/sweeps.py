@@ -125,11 +125,11 @@ def plan_again(plan: Plan,  # as wanted now
     if earlier is None: return replace(plan, sets=go_on([], [s.parameters for s in plan.sets], Path(plan.notebook).stem))
     old = earlier.sets
     wanted = {s.key for s in plan.sets}
-    done = sum(s.status == "done" and s.key in wanted for s in old)
-    if done and earlier.digest != plan.digest and changed == "refuse":
-        raise BenchError(f"{plan.notebook} has changed since {done} of these sets were done. changed=\"keep\" keeps their results, changed=\"again\" "
+    other = {s.key for s in old if s.status == "done" and s.key in wanted and s.digest != plan.digest}
+    if other and changed == "refuse":
+        raise BenchError(f"{plan.notebook} has changed since {len(other)} of these sets were done. changed=\"keep\" keeps their results, changed=\"again\" "
                          "runs them again, another output= makes a sweep of its own (on the shell: --changed, --output).")
-    if earlier.digest != plan.digest and changed == "again": old = [replace(s, status="waiting") for s in old]
+    if changed == "again": old = [replace(s, status="waiting") if s.key in other else s for s in old]
     return replace(plan, sets=go_on(old, [s.parameters for s in plan.sets], Path(plan.notebook).stem))
 
 # %% ../../nbs/headless/520_sweeps.ipynb #c015
