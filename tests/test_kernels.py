@@ -74,6 +74,21 @@ def test_plots_go_inline(plain):
     assert any("application/vnd.jupyter.widget-view+json" in m["content"].get("data", {}) for m in plain.messages if m["msg_type"] == "display_data")
 
 
+def test_the_debugger_works(plain):
+    "Its modules are imported before the fork; its threads and sockets are not."
+    channel = plain.client.control_channel
+
+    def ask(command: str, **arguments):
+        message = plain.client.session.msg("debug_request", {"type": "request", "seq": 1, "command": command, "arguments": arguments})
+        channel.send(message)
+        reply = channel.get_msg(timeout=30)
+        while reply["parent_header"].get("msg_id") != message["header"]["msg_id"]: reply = channel.get_msg(timeout=30)
+        return reply["content"]
+    assert ask("debugInfo")["success"]
+    assert ask("initialize", clientID="test", adapterID="", linesStartAt1=True, columnsStartAt1=True, pathFormat="path")["success"]
+    assert plain.run("print(3)").strip() == "3"
+
+
 def test_two_kernels_differ(plain, new_kernel):
     draw = "[__import__('random').random(), float(__import__('numpy').random.rand()), float(__import__('torch').rand(1))]"
     other = new_kernel(name="lepton")
@@ -105,7 +120,7 @@ def test_interrupt_restart_shutdown(new_kernel, tmp_path):
     kernel.manager.restart_kernel()
     kernel.client.wait_for_ready(timeout=60)
     assert kernel.pid != before and not ProcessId.of(before).alive() and kernel.value("'child' in globals()") is False
-    kernel.manager.shutdown_kernel()
+    kernel.close()
     assert not kernel.manager.is_alive()
     for pid in children: os.kill(pid, signal.SIGKILL)  # as with a stock kernel, what it started in the background goes on
 
@@ -125,7 +140,10 @@ def test_it_ends_with_the_process_that_asked_for_it(tmp_path):
 import sys, time
 from jupyter_client.manager import start_new_kernel
 manager, client = start_new_kernel(kernel_name="lepton-1")
-client.execute("sum(range(10**12))")
+client.execute("sum(range(10**12))")  # never lets go of the interpreter
+def used(): return int(open(f"/proc/{manager.provisioner.pid}/stat").read().rpartition(")")[2].split()[11])
+start = used()
+while used() < start + 50: time.sleep(.01)
 print(manager.provisioner.pid, flush=True)
 time.sleep(1000)
 """

@@ -124,5 +124,5 @@ def start_kernel(argv: Sequence[str],  # of ipykernel_launcher
     "A kernel, forked."
     path = forkserver_path(KERNELS)
     process = fork("lepton_bench.headless.kernels:kernel_body", {"argv": list(argv), "asker": ProcessId.me().to_dict()}, [1, 2, *leases], flavour=KERNELS,
-                   env=dict(env), cwd=cwd, sys_path=None)
+                   env=dict(env), cwd=cwd, sys_path=None, ends_with=os.getpid())
     return ForkedProcess(process, path)

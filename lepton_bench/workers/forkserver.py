@@ -112,6 +112,19 @@ _own_path: list[str] = []  # sys.path of a new interpreter of this environment, 
 # %% ../../nbs/workers/31_forkserver.ipynb #c018
 def _peer_uid(sock: socket.socket) -> int: return struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
 
+_askers: dict[int, int] = {}  # pidfd of an asker -> child that ends with it
+
+def _forget_asker(fd: int) -> None:
+    del _askers[fd]
+    os.close(fd)
+
+def _end_orphans() -> None:
+    "Kill the groups of children whose asker is gone: one that computes without ever letting go of its interpreter could not do it itself."
+    for fd in select.select(list(_askers), [], [], 0)[0]:
+        try: os.killpg(_askers[fd], signal.SIGKILL)  # our own child, not collected yet: the number cannot have changed hands
+        except ProcessLookupError: pass
+        _forget_asker(fd)
+
 _ended: dict[int, int] = {}  # pid -> exit status of a child that has ended, the last thousand
 
 def _reap() -> None:
@@ -120,6 +133,8 @@ def _reap() -> None:
         while (found := os.waitpid(-1, os.WNOHANG))[0]: _ended[found[0]] = os.waitstatus_to_exitcode(found[1])
     except ChildProcessError: pass
     while len(_ended) > 1000: del _ended[next(iter(_ended))]
+    for fd, pid in list(_askers.items()):
+        if pid in _ended: _forget_asker(fd)
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c019
 def _fork_for(stream: Stream, request: dict, listener: socket.socket) -> Body | None:
@@ -128,9 +143,13 @@ def _fork_for(stream: Stream, request: dict, listener: socket.socket) -> Body | 
     pid = os.fork()
     if pid:
         for fd in fds: os.close(fd)
+        if asker := request.get("ends_with"):
+            try: _askers[os.pidfd_open(asker)] = pid
+            except ProcessLookupError: os.kill(pid, signal.SIGKILL)
         stream.send({"process": ProcessId.of(pid).to_dict()})
         return None
     listener.close(); stream.close()
+    for fd in list(_askers): _forget_asker(fd)
     os.setsid()
     _ended.clear()
     enter_child(request["env"], request["cwd"], _own_path if request["sys_path"] is None else request["sys_path"])
@@ -143,9 +162,11 @@ def serve(listener: socket.socket,  # bound and listening
           ) -> Body | None:
     "The shared forkserver's loop."
     last = time.monotonic()
-    while time.monotonic() - last < idle and path.exists():
+    while (time.monotonic() - last < idle or _askers) and path.exists():
         _reap()
-        if not select.select([listener], [], [], 1.)[0]: continue
+        _end_orphans()
+        sources: list[Any] = [listener, *_askers]
+        if listener not in select.select(sources, [], [], 1.)[0]: continue
         stream = Stream(listener.accept()[0])
         stream.sock.settimeout(5.)
         try:
@@ -278,7 +299,9 @@ def spawned_body(request: str) -> Body:
     return partial(find_target(found["target"]), found["arguments"], found["fds"])
 
 # %% ../../nbs/workers/31_forkserver.ipynb #97bba4ba
-_KERNELS = ("matplotlib.pyplot", "IPython", "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipywidgets", "comm",
+_KERNELS = ("matplotlib.pyplot", "IPython", "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.debugger",
+            "IPython.core.completerlib", "IPython.core.debugger", "IPython.core.oinspect", "IPython.extensions.storemagic", "jedi", "psutil", "sqlite3",
+            "tornado.platform.asyncio", "ipywidgets", "comm",
             "nbformat", "nbclient", "papermill", "lepton_bench.bench",
             *(f"lepton_bench.headless.{name}" for name in ("driver", "execution", "provisioner")))
 

@@ -1,6 +1,6 @@
 """Every figure beside its peers, in one table.   PEERS_PYTHON=<venv>/bin/python python tests/benchmarks/all.py [rounds] [part ...]
 
-Parts: launch, cells, responsive, throughput, metrics, imports. About half an hour for all of them on two cores; run it on a quiet machine. A peer
+Parts: launch, cells, batch, responsive, throughput, metrics, imports. About half an hour for all of them on two cores; run it on a quiet machine. A peer
 that is not installed beside lepton_bench
 in PEERS_PYTHON's environment is left out: `pip install accelerate ipyparallel nbdistributed tensorboard trackio mlflow` brings them all.
 """
@@ -10,7 +10,7 @@ import time
 
 from common import PYTHON, show
 
-PARTS = ("imports", "launch", "cells", "responsive", "throughput", "metrics")
+PARTS = ("imports", "launch", "cells", "batch", "responsive", "throughput", "metrics")
 
 
 def main(rounds: int, parts: tuple[str, ...]) -> None:
