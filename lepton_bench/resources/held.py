@@ -55,10 +55,13 @@ class Borrowed(Lease):
     def __init__(self, lease: Lease, holder: Holder  # the borrower
                  ):
         super().__init__(lease.device_id, lease.fd)
-        self.earlier = unpack_description(lease.fd)
+        self.earlier, self.borrower = unpack_description(lease.fd), holder.allocation
         self.describe(holder.to_dict())
 
     def close(self) -> None:
         "Restore the description, give up this process's share."
-        if self.fd >= 0 and self.earlier and (holder := holder_in(self.earlier)) and may_live(holder.process): self.describe(self.earlier)
+        if self.fd >= 0 and (now := holder_in(unpack_description(self.fd))) and now.allocation == self.borrower: self.restore()
         super().close()
+
+    def restore(self) -> None:
+        if self.earlier and (holder := holder_in(self.earlier)) and may_live(holder.process): self.describe(self.earlier)
