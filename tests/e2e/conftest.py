@@ -2,13 +2,14 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import EXTENSION, browser_page, chromium, environment, lab_server, release  # noqa: E402
+from lab import EXTENSION, browser_page, chromium, environment, lab_server, one_browser, release  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.browser)
         item.add_marker(pytest.mark.timeout(300))
         if missing and not os.environ.get("CI"): item.add_marker(pytest.mark.skip(reason="; ".join(missing)))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def browser() -> Iterator[None]:
+    "One for all tests of this folder; each has a page of its own."
+    with one_browser() if chromium() else nullcontext(): yield
 
 
 @pytest.fixture(scope="session")
