@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import lab  # noqa: E402
 from lab import EXTENSION, browser_page, chromium, environment, lab_server, one_browser, release  # noqa: E402
 
 
@@ -26,12 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package", autouse=True)
 def browser() -> Iterator[None]:
     "One for all tests of this folder; each has a page of its own."
+    lab.pictures = bool(os.environ.get("LEPTON_BENCH_SCREENSHOTS"))
     with one_browser() if chromium() else nullcontext(): yield
 
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory) -> Path:
-    "Where pictures go: a folder of the caller's choice, or one that is forgotten."
+    "Where pictures go: a folder of the caller's choice. Else none are taken: a hundred of them are half a minute."
     folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

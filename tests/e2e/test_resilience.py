@@ -77,7 +77,8 @@ class Bench:
     def check(self, what: str) -> None:
         "The curve goes on, from the first point on, without a gap and without a double point."
         before = self.steps[-1] if len(self.steps) else 0
-        until(lambda: len(self.steps) and self.steps[-1] > before + 20, f"{what}: the curve grows", 60, lambda: (before, self.steps[-5:]))
+        until(lambda: len(self.steps) and self.steps[-1] > before + 20, f"{what}: the curve grows", 60,
+              lambda: (before, self.steps[-5:], self.status(), self.page.locator(".jp-lb-Dashboard").all_inner_texts()))
         self.whole(what)
         self.page.locator(".jp-lb-Dashboard canvas").first.wait_for()
         assert self.status() == "running"
