@@ -90,9 +90,13 @@ def release(env: Mapping[str, str], name: str = "--all") -> None:
 def saved(page: Any, file: Path) -> dict:
     "The notebook's file, after Ctrl+S."
     before = file.stat().st_mtime_ns
+
+    def stored() -> dict | None:
+        if file.stat().st_mtime_ns == before: return None
+        try: return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError: return None  # it is being written
     page.keyboard.press("Control+s")
-    until(lambda: file.stat().st_mtime_ns != before, "the notebook is saved", 20)
-    return json.loads(file.read_text(encoding="utf-8"))
+    return until(stored, "the notebook is saved", 20)
 
 
 KERNEL = """() => {
