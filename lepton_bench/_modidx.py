@@ -414,6 +414,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live.LivePlot._check': ( 'jupyter/live.html#liveplot._check',
                                                                                           'lepton_bench/jupyter/live.py'),
+                                           'lepton_bench.jupyter.live.LivePlot._series': ( 'jupyter/live.html#liveplot._series',
+                                                                                           'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live.LivePlot._titled': ( 'jupyter/live.html#liveplot._titled',
                                                                                            'lepton_bench/jupyter/live.py'),
                                            'lepton_bench.jupyter.live.LivePlot.figure': ( 'jupyter/live.html#liveplot.figure',
