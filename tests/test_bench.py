@@ -133,6 +133,7 @@ def test_what_cannot_be_pickled_is_named(alloc):
 
 # --- failures -------------------------------------------------------------------------------------
 
+@pytest.mark.alone
 def test_the_first_ranks_error_is_shown_with_its_source(alloc):
     def train():
         import torch
@@ -341,6 +342,7 @@ def test_interrupting_allocate_leaves_nothing(alloc):
     run.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("count, words", [(0, "0"), (-1, "-1"), (1000, "cpu")])
 def test_impossible_requests_fail_at_once(count, words):
     start = time.monotonic()

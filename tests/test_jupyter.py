@@ -59,6 +59,7 @@ def test_output_and_failure_show_in_the_launching_cell(kernel):
     assert "# the person wrote this" in error and "RunError" in error
 
 
+@pytest.mark.alone
 def test_the_kernel_stays_free(kernel):
     kernel.run("def busy():\n    while True: lb.log(loss=float((torch.ones(300, 300) @ torch.ones(300, 300)).sum()))\nrun = alloc.launch(busy)")
     until(lambda: kernel.value("run.metrics().num_rows") > 10, 30)
