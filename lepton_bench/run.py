@@ -212,13 +212,13 @@ def plot(self: Run,
     "The metrics as a figure; in a cell it grows while the run goes on."
     from lepton_bench.runs.plots import empty_figure, plot_metrics
     r = self.record
-    if live is not False and not system and in_notebook() and not r.finished:
+    if system: options = {"x": "time", "ranks": "lines" if r.world_size <= 8 else "band", **options}
+    if live is not False and in_notebook() and not r.finished:
         from lepton_bench.jupyter.live import LivePlot
-        plot = LivePlot(self, names, **options)
+        plot = LivePlot(self, names, system, **options)
         _plots[self.id] = [p for p in _plots.get(self.id, []) if not p.over] + [plot]
         return plot
     table, title = self.system() if system else self.metrics(), f"{r.name}  {self.id}"
-    if system: options = {"x": "time", "ranks": "lines" if r.world_size <= 8 else "band", **options}
     if system and not table.num_rows: return empty_figure(f"{title}: no system metrics; they are taken once a second while a run goes on")
     if not table.num_rows and not r.finished: return empty_figure(f"{title} is {r.status}: no metrics yet")  # "Run all" goes on
     return plot_metrics(table, names, **{"title": title, **options})

@@ -152,6 +152,7 @@ def test_table_states(nvml):
     assert json.loads(json.dumps(table.to_dicts()))[1]["holder"]["allocation"] == "quiet-otter"
 
 
+@pytest.mark.alone
 def test_inventory_is_fast_and_the_modules_are_light():
     code = """if True:
         import sys, time

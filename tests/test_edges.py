@@ -137,6 +137,7 @@ def test_a_launch_on_a_full_disk_says_so(cramped, simulated):
         alloc.release()
 
 
+@pytest.mark.alone
 def test_devices_answer_quickly():
     lb.devices()
     times = []

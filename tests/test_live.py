@@ -182,6 +182,24 @@ def test_a_picture_grows_and_stays_in_the_cell(real_kernel, tmp_path):
     real_kernel.run("alloc.release()")
 
 
+def test_the_plot_of_the_system_is_live_too(real_kernel, tmp_path):
+    stop = tmp_path/"stop"
+    real_kernel.run(LAUNCH + f"run = alloc.launch(train, n=100_000, stop={str(stop)!r})\nplot = run.plot(system=True); plot")
+    assert "LivePlot" in real_kernel.run("print(type(plot))") and real_kernel.value("[plot.options['x'], plot.options['ranks']]") == ["time", "lines"]
+    real_kernel.run("from lepton_bench.jupyter.live import answer_series\n"
+                    "def points(): return {p['name']: sum(part['points'] for part in p['parts']) for p in answer_series(plot.series, {})[0]['panels']}")
+    real_kernel.run("while not points(): time.sleep(.05)", 30)
+    before = real_kernel.value("points()")
+    assert set(before) >= {"cpu_percent", "memory_gib"}
+    real_kernel.run(f"while points()['cpu_percent'] <= {before['cpu_percent']}: time.sleep(.05)", 30)
+    stop.touch()
+    real_kernel.run("run.wait(60);")
+    assert any(m["msg_type"] == "update_display_data" and "image/png" in m["content"]["data"] for m in real_kernel.messages), "the last picture stays"
+    assert real_kernel.value("plot.over and plot.widget is None")
+    assert "LivePlot" not in real_kernel.run("print(type(run.plot(system=True)))"), "over: a plain figure"
+    real_kernel.run("alloc.release()")
+
+
 def test_a_run_deleted_under_its_plot_leaves_the_last_picture(real_kernel):
     real_kernel.run(LAUNCH + "run = alloc.launch(train, n=2000)\nplot = run.plot(); display(plot)")
     folder = Path(real_kernel.value("str(run.directory)"))

@@ -241,6 +241,7 @@ def test_a_progress_that_is_no_number_does_not_end_the_following(alloc):
     assert "IMPORTANT" in follow(run, Cell()).handle.bundles[-1]["text/plain"]
 
 
+@pytest.mark.alone
 def test_many_lines_of_many_ranks_are_folded_in_time():
     from lepton_bench.output import Line, fold
     from collections import deque

@@ -152,6 +152,13 @@ def test_odd_values_draw(kind: str, options: dict) -> None:
     assert np.array_equal(pixels, np.asarray(figure.canvas.buffer_rgba())[..., :3]) and len(np.unique(pixels)) > 1
 
 
+@pytest.mark.parametrize(("value", "logarithmic"), [(-1., False), (1., True)])
+def test_no_logarithm_is_said(value: float, logarithmic: bool) -> None:
+    axes = plot_metrics(table_of("loss", np.full(5, value)), log=True).axes[0]
+    assert axes.get_yscale() == ("log" if logarithmic else "linear")
+    assert axes.get_title(loc="left") == ("loss" if logarithmic else "loss (no positive value: not logarithmic)")
+
+
 def test_not_finite_is_said() -> None:
     axes = plot_metrics(table_of("loss", np.array([1., float("nan"), 2., float("inf")]))).axes[0]
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["2 not finite"]

@@ -332,6 +332,7 @@ def test_two_tickets_of_one_id_cannot_be(folder, me):
     close(*held)
 
 
+@pytest.mark.alone
 def test_a_stopped_process_that_decides_is_named_and_the_wait_is_bounded(folder, me):
     with Child("lock = try_lease('ledger', Holder.me('x')); say(True); stay()") as stuck, Waiter(Request(1), me) as waiter:
         stuck.hear()

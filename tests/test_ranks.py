@@ -67,6 +67,25 @@ def test_rich_values_are_shown_as_a_notebook_shows_them(kernel):
     assert any(m["content"]["data"].get("image/png", "").startswith("iVBOR") for m in kernel.messages if m["msg_type"] == "display_data")
 
 
+def pictures(kernel: Kernel) -> list[str]:
+    "What stands in the cell, in order: a picture, or the label above it."
+    kinds = {"stream": lambda c: c["text"].strip(), "display_data": lambda c: "picture" if c["data"].get("image/png", "").startswith("iVBOR") else "other"}
+    return [kinds[m["msg_type"]](m["content"]) for m in kernel.messages if m["msg_type"] in kinds]
+
+
+def test_figures_are_shown_per_rank_by_show_and_at_the_end_of_the_cell(kernel):
+    kernel.run("%%ranks\nimport matplotlib.pyplot as plt\nplt.plot([1, 2 + rank])\nplt.show()\nplt.plot([2, 1]);")
+    assert pictures(kernel) == ["[0]", "picture", "[1]", "picture", "[0-1]", "picture"], "in order, equal ones once"
+    kernel.run("%%ranks 1\nfigure, axes = plt.subplots()\nfigure")
+    assert pictures(kernel) == ["[1]", "picture"], "not once as a value and once as a figure"
+    kernel.run("%%ranks\nplt.get_fignums()")
+    assert pictures(kernel) == ["[0-1] []"], "closed"
+    fails(kernel, "%%ranks\nplt.plot([1, 2])\nraise ValueError('after the plot')")
+    assert pictures(kernel)[-2:] == ["[0-1]", "picture"]
+    text = kernel.run("%%ranks 0\nplt.title(r'$\\frac$');")
+    assert "a figure cannot be drawn: ValueError" in text and kernel.run("%%ranks 0\n1") == "[0] 1\n"
+
+
 def test_push_and_pull(kernel):
     kernel.run("table = {'a': torch.ones(3), 'f': lambda x: x + 1}\n%ranks_push table")
     assert kernel.run("%%ranks\ntable['f'](table['a'].sum().item() + rank)") == "[0] 4.0\n[1] 5.0\n"
@@ -82,7 +101,15 @@ def test_push_and_pull(kernel):
 
 
 def test_no_ipython_on_ranks_is_said_before_anything_is_sent(kernel):
-    assert "notebook's kernel only" in fails(kernel, "%%ranks\n!ls") and "SyntaxError" in fails(kernel, "%%ranks\nx = = 1")
+    assert "notebook's kernel only" in fails(kernel, "%%ranks\n!ls")
+
+
+def test_what_is_no_python_is_shown_as_the_cell_alone(kernel):
+    text = fails(kernel, "%%ranks\nx = 1\nx = = 1")
+    (count,) = [m["content"]["execution_count"] for m in kernel.messages if m["msg_type"] == "execute_input"]
+    (error,) = [m["content"] for m in kernel.messages if m["msg_type"] == "error"]
+    assert error["ename"] == "SyntaxError" and text.splitlines()[0] == f"  Cell In[{count}], line 3" and "x = = 1" in text.splitlines()[1]
+    assert text.splitlines()[-1] == "SyntaxError: invalid syntax" and len(text.splitlines()) == 4, "none of our frames"
 
 
 def test_environment_and_folder_of_the_notebook(kernel, tmp_path):

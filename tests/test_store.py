@@ -177,6 +177,7 @@ def test_a_home_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch) -> No
     assert list_runs() == []
 
 
+@pytest.mark.alone
 def test_five_thousand_runs_list_fast() -> None:
     content = json.dumps(asdict(make(status="done", parameters={"lr": .1}).record), indent=1)
     for i in range(5000):

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodePanels, toDoubles } from '../src/plot/decode';
 import type { SeriesReply } from '../src/plot/messages';
-import { align, canLog, format, mergeX, place, timeUnit } from '../src/plot/series';
+import { align, canLog, format, mergeX, notesOf, place, timeUnit } from '../src/plot/series';
+import { plainWords } from '../src/plot/words';
 import { Asker } from '../src/plot/asker';
 import { Pacer } from '../src/plot/pacer';
 import { pan, pressed, sensible, zoom } from '../src/plot/zoom';
@@ -58,6 +59,15 @@ test('a logarithm leaves out what it cannot take, and says how much', () => {
   const [negative] = decodePanels(reply(head), [doubles(0, 1), doubles(-1, -2)]);
   assert.equal(canLog(align(negative, true)), false);
   assert.deepEqual(align(negative, true).lines[0].values, [-1, -2], 'then the scale stays linear and nothing is left out');
+});
+
+test('a panel says what a logarithm does to it', () => {
+  const said = (values: number[], log = true): string => notesOf(align({ name: 'x', parts: [{ ...head, x: Float64Array.of(1, 2), y: [Float64Array.from(values)], wrong: 0 }] }, log), log, 0, plainWords);
+  assert.equal(said([-1, -2]), 'no positive value: not logarithmic');
+  assert.equal(said([-1, 2]), '1 not positive, left out');
+  assert.equal(said([1, 2]), '');
+  assert.equal(said([-1, -2], false), '');
+  assert.equal(notesOf(align({ name: 'x', parts: [] }, true), true, 2, plainWords), 'restarted 2×', 'where there is nothing yet, nothing is missing');
 });
 
 test('an empty panel is no error', () => {

@@ -141,16 +141,24 @@ class LivePlot:
     def __init__(self,
                  run: Any,  # a Run
                  names: list[str] | str | None = None,  # metrics, also such as are not logged yet; None: all
+                 system: bool = False,  # the system metrics instead
                  **options: Any,  # of runs.plots.plot_metrics
                  ):
         self.run, self.options = run, {"title": f"{run.name}  {run.id}", **options}
         self.names = [names] if isinstance(names, str) else names
-        self.series, self.lock, self.over = RunSeries(run.directory, options.get("x") == "time"), threading.RLock(), False
+        self.system, self.lock, self.over = system, threading.RLock(), False
+        self.series = self._series()
         self.key, self.letters, self.png = uuid.uuid4().hex, "", b""
         self.answered = threading.Event()  # the browser has its first curves
         self.handle: LastingDisplay | None = None
         self.widget: Any = None
         self._check()
+
+    def _series(self) -> RunSeries:
+        "Nothing read yet."
+        if not self.system: return RunSeries(self.run.directory, self.options.get("x") == "time")
+        from lepton_bench.jupyter.page import SystemSeries  # that module stands on this one
+        return SystemSeries(self.run.directory)
 
     def _check(self) -> None:
         "Wrong options are said now, not in a thread."
@@ -171,7 +179,8 @@ class LivePlot:
             ranks = self.options.get("ranks", "band")
             if isinstance(ranks, int): names = [n for n in names if ranks in self.series.ranks(n)]
             table = light_table(self.series, names[:_PANELS])
-        if not table.num_rows: return empty_figure(f"{self.options['title']}: no metrics yet" + (f" of {', '.join(self.names)}" if self.names else ""))
+        what = "system metrics yet; they are taken once a second" if self.system else "metrics yet"
+        if not table.num_rows: return empty_figure(f"{self.options['title']}: no {what}" + (f" of {', '.join(self.names)}" if self.names else ""))
         return plot_metrics(table, None if self.names is None and len(names) <= _PANELS else names[:_PANELS], **self._titled(len(names)))
 
     def _titled(self, count: int) -> dict[str, Any]:
@@ -217,7 +226,8 @@ def _open(plot: LivePlot) -> None:
         plot.handle = LastingDisplay(_draw(plot, quick := _large(plot))).show()
         if renderer_path().exists():
             code, version = _renderer()
-            options = {k: plot.options[k] for k in ("x", "smooth", "log", "ranks", "title") if k in plot.options}
+            options: dict[str, Any] = {k: plot.options[k] for k in ("x", "smooth", "log", "ranks", "title") if k in plot.options}
+            if plot.system: options["empty"] = "no system metrics yet: they are taken once a second"
             plot.widget = _widget_class()(version=version, letters=plot.letters, options=options)
             plot.widget.comm._reply_subshell_for = lambda _, asked: asked  # of ipykernel: messages stay on the subshell that they were sent to
             plot.widget.on_msg(lambda _, want, __: _answer(plot, want))
@@ -269,7 +279,7 @@ def finish(plot: LivePlot) -> None:
         except (OSError, BenchError): pass  # removed: the picture that is there stays
         finally:
             plot.over, widget, plot.widget = True, plot.widget, None
-            plot.series = RunSeries(plot.run.directory, plot.series.timed)  # what was read takes memory; `figure` would read it again
+            plot.series = plot._series()  # what was read takes memory; `figure` would read it again
             if widget:
                 widget.send({"kind": "end"}, buffers=[plot.png])  # a page that was loaded again does not know where its picture belongs
                 widget.layout.close()

@@ -187,7 +187,8 @@ def plot_metrics(table: "pa.Table",  # from `read_metrics`
         if logarithmic: panel.set_yscale("log")
         panel.locator_params(axis="x" if logarithmic else "both", nbins=6 if len(chosen) < 7 else 4)  # texts are what drawing costs
         _mark_restarts(panel, again)
-        _label(figure, panel, name, x if x == "step" else f"time ({word})")
+        said = name if logarithmic or not log else f"{name} (no positive value: not logarithmic)"
+        _label(figure, panel, said, x if x == "step" else f"time ({word})")
     return figure
 
 # %% ../../nbs/runs/22_plots.ipynb #c019

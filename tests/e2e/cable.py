@@ -49,5 +49,5 @@ class Cable:
         self.whole.set()
         for s in (self.listener, *self.sockets):
             with suppress(OSError): s.shutdown(socket.SHUT_RDWR)
-            s.close()
-        for thread in self.threads: thread.join(5)
+        for thread in self.threads: thread.join(5)  # who waits for a socket hears of its end, but not of its closing
+        for s in (self.listener, *self.sockets): s.close()

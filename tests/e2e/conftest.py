@@ -2,13 +2,15 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import EXTENSION, browser_page, chromium, environment, lab_server, release  # noqa: E402
+import lab  # noqa: E402
+from lab import EXTENSION, browser_page, chromium, environment, lab_server, one_browser, release  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,9 +24,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if missing and not os.environ.get("CI"): item.add_marker(pytest.mark.skip(reason="; ".join(missing)))
 
 
+@pytest.fixture(scope="package", autouse=True)
+def browser() -> Iterator[None]:
+    "One for all tests of this folder; each has a page of its own."
+    lab.pictures = bool(os.environ.get("LEPTON_BENCH_SCREENSHOTS"))
+    with one_browser() if chromium() else nullcontext(): yield
+
+
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory) -> Path:
-    "Where pictures go: a folder of the caller's choice, or one that is forgotten."
+    "Where pictures go: a folder of the caller's choice. Else none are taken: a hundred of them are half a minute."
     folder = Path(os.environ.get("LEPTON_BENCH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

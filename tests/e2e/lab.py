@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ def environment(place: Any,  # Isolation
     for made in (extensions, config): made.mkdir(parents=True, exist_ok=True)
     if not (extensions/"lepton-bench").exists(): (extensions/"lepton-bench").symlink_to(EXTENSION)
     (config/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": enabled}}}))
-    (config.parent/"jupyter_lab_config.py").write_text("c.LabApp.expose_app_in_browser = True\n")
+    for name, app in (("lab", "LabApp"), ("notebook", "JupyterNotebookApp")):
+        (config.parent/f"jupyter_{name}_config.py").write_text(f"c.{app}.expose_app_in_browser = True\n")
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     return {**place.environment(), "PYTHONPATH": path, "JUPYTER_PATH": str(extensions.parent), "JUPYTER_CONFIG_PATH": str(config.parent)}
 
@@ -89,9 +90,24 @@ def release(env: Mapping[str, str], name: str = "--all") -> None:
 def saved(page: Any, file: Path) -> dict:
     "The notebook's file, after Ctrl+S."
     before = file.stat().st_mtime_ns
+
+    def stored() -> dict | None:
+        if file.stat().st_mtime_ns == before: return None
+        try: return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError: return None  # it is being written
     page.keyboard.press("Control+s")
-    until(lambda: file.stat().st_mtime_ns != before, "the notebook is saved", 20)
-    return json.loads(file.read_text(encoding="utf-8"))
+    return until(stored, "the notebook is saved", 20)
+
+
+KERNEL = """() => {
+    const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+    return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+}"""
+
+
+def kernel_ready(page: Any) -> None:
+    "Waits for the notebook's kernel: cells that are run before it is there are lost, and Notebook 7 calls a kernel idle that it does not have yet."
+    page.wait_for_function(KERNEL, timeout=60_000)
 
 
 class LabServer:
@@ -144,14 +160,29 @@ def _answers(runtime: Path, server: subprocess.Popen) -> str | None:
     return None
 
 
+_browser: list[Any] = []  # the one that is there
+pictures = True  # False: nobody will look at them, and none is taken
+
+
 @contextmanager
-def browser_page(size: tuple[int, int] = (1280, 900)) -> Iterator[Any]:
-    "A page of a fresh headless browser."
+def one_browser() -> Iterator[Any]:
+    "A headless browser. Every page until its end is one of it, with cookies, storage and cache of its own: as fresh as a new browser's, without its start."
     from playwright.sync_api import sync_playwright
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-        try: yield browser.new_page(viewport={"width": size[0], "height": size[1]})
-        finally: browser.close()
+        _browser.append(playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS))
+        try: yield _browser[0]
+        finally: _browser.pop().close()
+
+
+@contextmanager
+def browser_page(size: tuple[int, int] = (1280, 900)) -> Iterator[Any]:
+    "A fresh page, in a fresh headless browser if there is none."
+    with nullcontext(_browser[0]) if _browser else one_browser() as browser:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+        page = context.new_page()
+        if not pictures: page.screenshot = lambda **_: b""
+        try: yield page
+        finally: context.close()
 
 
 class Notebook:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import Notebook, saved, until, write_notebook  # noqa: E402
+from lab import Notebook, kernel_ready, saved, until, write_notebook  # noqa: E402
 
 TRAIN = """import time
 from pathlib import Path
@@ -155,7 +155,7 @@ def test_what_a_reloaded_a_restarted_and_a_reopened_notebook_show(server, page, 
     click(monitor, "Stop")
     until(lambda: monitor.locator(".lb-page").count() == 0 and "was stopped" in monitor.inner_text(), "the monitor has ended", 30, monitor.inner_text)
     pictures = monitor.locator(".lb-still img")
-    assert pictures.count() == 1 and pictures.first.is_visible()
+    until(lambda: pictures.count() == 1 and pictures.first.is_visible(), "the last picture is there", 20, monitor.inner_text)
     notebook.show("lb.widgets.Monitor(", screenshots/"widgets-monitor-ended.png")
     says(launcher, "was stopped")
     until(lambda: launcher.locator(".lb-still img").count() == 1, "the launcher's copy has the picture", 20)
@@ -166,6 +166,7 @@ def test_what_a_reloaded_a_restarted_and_a_reopened_notebook_show(server, page, 
     page.locator("[data-jp-item-name='restart']").first.click()
     page.locator(".jp-Dialog .jp-mod-accept").click()
     until(lambda: page.locator(".lb-page").count() == 0, "a kernel that was started again has no widgets", 30)
+    kernel_ready(page)
     assert "was stopped" in launcher.inner_text() and launcher.locator(".lb-still img").first.is_visible()
     notebook.show("lb.widgets.Launcher(", screenshots/"widgets-restarted.png")
     for text in (TRAIN.splitlines()[-1].strip(), "lb.widgets.Allocator("):

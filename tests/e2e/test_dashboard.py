@@ -39,11 +39,18 @@ waiting = alloc.options(name="the one behind").launch(train, "stop-it")
 print("RUN", waiting.id, flush=True)
 while not Path("over").exists(): time.sleep(.1)
 """
+FADED = "() => document.getAnimations().every(a => !(a instanceof CSSTransition) || a.playState !== 'running')"  # JupyterLab fades its colours
 NAME = "a run whose name is far too long for a tab, a toolbar or anybody's patience"
 
 
 @pytest.fixture(scope="module")
 def env(place, tmp_path_factory) -> dict[str, str]: return environment(place, tmp_path_factory.mktemp("jupyter"))
+
+
+@pytest.fixture(scope="module")
+def server(env, tmp_path_factory) -> Iterator[str]:
+    "JupyterLab's address; one test has a server of its own, which it stops."
+    with lab_server(tmp_path_factory.mktemp("lab"), env) as address: yield address
 
 
 class Training:
@@ -137,63 +144,62 @@ def page() -> Iterator[Any]:
     with browser_page() as page: yield page
 
 
-def test_curves_grow_zoom_logs_and_stop(training, env, page, screenshots):
-    with lab_server(training.folder, env) as address:
-        board = Dashboard(page).load(address)
-        board.open(training.ids[0])
-        before = until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3 and board.points(), "three curves", 30, board.root.inner_text)
-        until(lambda: board.points() > before + 100, "they grow", 30, lambda: (before, board.points()))
-        assert "1 not finite" in board.tabpanel.locator(".lb-panel", has_text="accuracy").inner_text()
-        board.open(training.ids[0])
-        assert page.locator(".jp-lb-Dashboard").count() == 1, "the same run is not opened twice"
+def test_curves_grow_zoom_logs_and_stop(training, server, page, screenshots):
+    board = Dashboard(page).load(server)
+    board.open(training.ids[0])
+    before = until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3 and board.points(), "three curves", 30, board.root.inner_text)
+    until(lambda: board.points() > before + 100, "they grow", 30, lambda: (before, board.points()))
+    assert "1 not finite" in board.tabpanel.locator(".lb-panel", has_text="accuracy").inner_text()
+    board.open(training.ids[0])
+    assert page.locator(".jp-lb-Dashboard").count() == 1, "the same run is not opened twice"
 
-        over = board.tabpanel.locator(".u-over").first.bounding_box()
-        page.mouse.move(over["x"] + 40, over["y"] + 40)
-        page.mouse.down()
-        page.mouse.move(over["x"] + 120, over["y"] + 60, steps=4)
-        page.mouse.up()
-        board.tabpanel.get_by_text("show all").wait_for(timeout=5000)
-        page.screenshot(path=screenshots/"dashboard-zoom.png")
-        page.mouse.dblclick(over["x"] + 60, over["y"] + 40)
-        until(lambda: board.tabpanel.get_by_text("show all").is_hidden(), "a double click shows all", 5)
-        board.tabpanel.locator(".lb-panel [role=img]").first.focus()
-        page.keyboard.press("+")
-        until(lambda: board.tabpanel.get_by_text("show all").is_visible(), "a key zooms", 5)
-        page.keyboard.press("Escape")
-        until(lambda: board.tabpanel.get_by_text("show all").is_hidden(), "a key shows all", 5)
+    over = board.tabpanel.locator(".u-over").first.bounding_box()
+    page.mouse.move(over["x"] + 40, over["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(over["x"] + 120, over["y"] + 60, steps=4)
+    page.mouse.up()
+    board.tabpanel.get_by_text("show all").wait_for(timeout=5000)
+    page.screenshot(path=screenshots/"dashboard-zoom.png")
+    page.mouse.dblclick(over["x"] + 60, over["y"] + 40)
+    until(lambda: board.tabpanel.get_by_text("show all").is_hidden(), "a double click shows all", 5)
+    board.tabpanel.locator(".lb-panel [role=img]").first.focus()
+    page.keyboard.press("+")
+    until(lambda: board.tabpanel.get_by_text("show all").is_visible(), "a key zooms", 5)
+    page.keyboard.press("Escape")
+    until(lambda: board.tabpanel.get_by_text("show all").is_hidden(), "a key shows all", 5)
 
-        board.tabpanel.locator(".lb-panel").first.hover()
-        with page.expect_download() as picture: board.tabpanel.locator(".lb-panel").first.get_by_text("PNG").click()
-        assert Path(picture.value.path()).read_bytes()[:4] == b"\x89PNG"
-        with page.expect_download() as table: board.tabpanel.locator(".lb-panel").first.get_by_text("CSV").click()
-        assert Path(table.value.path()).read_text().splitlines()[0] == "step,time,rank,name,value"
+    board.tabpanel.locator(".lb-panel").first.hover()
+    with page.expect_download() as picture: board.tabpanel.locator(".lb-panel").first.get_by_text("PNG").click()
+    assert Path(picture.value.path()).read_bytes()[:4] == b"\x89PNG"
+    with page.expect_download() as table: board.tabpanel.locator(".lb-panel").first.get_by_text("CSV").click()
+    assert Path(table.value.path()).read_text().splitlines()[0] == "step,time,rank,name,value"
 
-        board.tab("Logs")
-        until(lambda: any("on rank 0" in line for line in board.lines()), "the log is shown", 10, board.lines)
-        last = board.lines()[-1]
-        until(lambda: board.lines()[-1] != last, "it follows", 10)
-        board.root.locator("select").select_option("1")
-        until(lambda: any("on rank 1" in line for line in board.lines()), "the other rank's log", 10, board.lines)
-        board.root.get_by_label("search the log").fill("step 50 ")
-        page.keyboard.press("Enter")
-        until(lambda: board.root.locator(".jp-mod-current mark").count() == 1, "the match is shown", 10, board.root.inner_text)
-        assert "step 50 on rank 1" in board.root.locator(".jp-mod-current").inner_text()
-        page.screenshot(path=screenshots/"dashboard-logs.png")
-        for name, text in (("About", "stop-it"), ("Checkpoints", "100"), ("Devices", "cpu-0")):
-            board.tab(name)
-            until(lambda text=text: text in board.root.inner_text(), f"{name} says {text}", 15, board.root.inner_text)
-            page.screenshot(path=screenshots/f"dashboard-{name.lower()}.png")
+    board.tab("Logs")
+    until(lambda: any("on rank 0" in line for line in board.lines()), "the log is shown", 10, board.lines)
+    last = board.lines()[-1]
+    until(lambda: board.lines()[-1] != last, "it follows", 10)
+    board.root.locator("select").select_option("1")
+    until(lambda: any("on rank 1" in line for line in board.lines()), "the other rank's log", 10, board.lines)
+    board.root.get_by_label("search the log").fill("step 50 ")
+    page.keyboard.press("Enter")
+    until(lambda: board.root.locator(".jp-mod-current mark").count() == 1, "the match is shown", 10, board.root.inner_text)
+    assert "step 50 on rank 1" in board.root.locator(".jp-mod-current").inner_text()
+    page.screenshot(path=screenshots/"dashboard-logs.png")
+    for name, text in (("About", "stop-it"), ("Checkpoints", "100"), ("Devices", "cpu-0")):
+        board.tab(name)
+        until(lambda text=text: text in board.root.inner_text(), f"{name} says {text}", 15, board.root.inner_text)
+        page.screenshot(path=screenshots/f"dashboard-{name.lower()}.png")
 
-        board.open(training.ids[1])
-        until(lambda: f"busy with run {training.ids[0]}" in board.root.inner_text(), "it says behind whom it waits", 10, board.root.inner_text)
-        page.screenshot(path=screenshots/"dashboard-waiting.png")
-        board.open(training.ids[0])
-        board.tab("Plots")
-        board.root.locator("jp-button", has_text="Stop").click()
-        until(lambda: training.status() == "stopped", "the run has been stopped", 30, training.status)
-        until(lambda: "stopped" in board.root.locator(".jp-lb-Status").inner_text(), "and the page says so", 10)
-        until(lambda: "live" not in board.root.locator(".lb-state").first.inner_text(), "it is not live any more", 10)
-        page.screenshot(path=screenshots/"dashboard-stopped.png")
+    board.open(training.ids[1])
+    until(lambda: f"busy with run {training.ids[0]}" in board.root.inner_text(), "it says behind whom it waits", 10, board.root.inner_text)
+    page.screenshot(path=screenshots/"dashboard-waiting.png")
+    board.open(training.ids[0])
+    board.tab("Plots")
+    board.root.locator("jp-button", has_text="Stop").click()
+    until(lambda: training.status() == "stopped", "the run has been stopped", 30, training.status)
+    until(lambda: "stopped" in board.root.locator(".jp-lb-Status").inner_text(), "and the page says so", 10)
+    until(lambda: "live" not in board.root.locator(".lb-state").first.inner_text(), "it is not live any more", 10)
+    page.screenshot(path=screenshots/"dashboard-stopped.png")
 
 
 def test_a_reload_and_a_server_that_goes_and_comes_back(training, env, page, screenshots):
@@ -214,7 +220,7 @@ def test_a_reload_and_a_server_that_goes_and_comes_back(training, env, page, scr
         server.stop()
         until(lambda: board.root.locator(".jp-lb-Banner").is_visible(), "the page says that the server is gone", 30)
         assert board.tabpanel.locator(".lb-panel canvas").count() == 3, "what was drawn stays"
-        assert "not connected" in board.tabpanel.locator(".lb-state").inner_text(), "and is not called live"
+        until(lambda: "not connected" in board.tabpanel.locator(".lb-state").inner_text(), "and is not called live", 10)
         page.screenshot(path=screenshots/"dashboard-gone.png")
         before = board.steps()
         server.start(int(re.search(r":(\d+)/", address)[1]))
@@ -231,50 +237,50 @@ def test_a_reload_and_a_server_that_goes_and_comes_back(training, env, page, scr
     finally: server.stop()
 
 
-def test_a_restart_a_failure_and_a_run_that_is_not_there(tmp_path_factory, env, page, screenshots):
+def test_a_restart_a_failure_and_a_run_that_is_not_there(tmp_path_factory, env, server, page, screenshots):
     training = Training(tmp_path_factory.mktemp("work"), env, restarts=1, fail_at=150, lines=20_000)
     try:
-        with lab_server(training.folder, env) as address:
-            board = Dashboard(page).load(address)
-            board.open(training.ids[0])
-            until(lambda: "restarted 1×" in board.root.inner_text(), "the restart is shown", 60, board.root.inner_text)
-            page.screenshot(path=screenshots/"dashboard-restarted.png")
-            board.tab("About")
-            until(lambda: "this was to be expected" in board.root.inner_text(), "and why", 10, board.root.inner_text)
-            board.tab("Logs")
-            until(board.lines, "lines", 10)
-            view = board.root.locator(".jp-lb-Log-view")
-            view.hover()
-            seen = set[int]()
-            def scroll() -> bool:
-                "Upwards, until the first line is there."
-                page.mouse.wheel(0, -4000)
-                seen.update(int(n) for line in board.lines() for n in re.findall(r"^line (\d+) of", line))
-                return 0 in seen
-            until(scroll, "the first line is reached", 60, lambda: (len(seen), min(seen, default=None)))
-            assert board.root.get_by_text("Jump to end").is_visible()
-            board.root.get_by_text("Jump to end").click()
-            until(lambda: any("step" in line for line in board.lines()), "the end is back", 10, board.lines)
-            board.open("20200101-000000-0000")
-            until(lambda: "There is no run 20200101-000000-0000" in board.root.inner_text(), "it says that there is none", 10)
-            page.screenshot(path=screenshots/"dashboard-missing.png")
+        board = Dashboard(page).load(server)
+        board.open(training.ids[0])
+        until(lambda: "restarted 1×" in board.root.inner_text(), "the restart is shown", 60, board.root.inner_text)
+        page.screenshot(path=screenshots/"dashboard-restarted.png")
+        board.tab("About")
+        until(lambda: "this was to be expected" in board.root.inner_text(), "and why", 10, board.root.inner_text)
+        board.tab("Logs")
+        until(board.lines, "lines", 10)
+        view = board.root.locator(".jp-lb-Log-view")
+        view.hover()
+        seen = set[int]()
+        def scroll() -> bool:
+            "Upwards, until the first line is there."
+            page.mouse.wheel(0, -4000)
+            seen.update(int(n) for line in board.lines() for n in re.findall(r"^line (\d+) of", line))
+            return 0 in seen
+        until(scroll, "the first line is reached", 60, lambda: (len(seen), min(seen, default=None)))
+        assert board.root.get_by_text("Jump to end").is_visible()
+        board.root.get_by_text("Jump to end").click()
+        until(lambda: any("step" in line for line in board.lines()), "the end is back", 10, board.lines)
+        board.open("20200101-000000-0000")
+        until(lambda: "There is no run 20200101-000000-0000" in board.root.inner_text(), "it says that there is none", 10)
+        page.screenshot(path=screenshots/"dashboard-missing.png")
     finally: training.end()
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="NO AXE: cd extension && npm ci")
-def test_access_in_every_theme(training, env, page, screenshots):
+def test_access_in_every_theme(training, server, page, screenshots):
     found = dict[str, list[str]]()
-    with lab_server(training.folder, env) as address:
-        board = Dashboard(page).load(address)
-        board.open(training.ids[0])
-        until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3, "curves", 30)
-        for theme in ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"):
-            board.theme(theme)
-            for tab in ("Plots", "Logs", "About", "Checkpoints", "Devices"):
-                board.tab(tab)
-                until(lambda: len(board.root.inner_text()) > 100, "something is shown", 10)
-                page.mouse.move(2, 2)
-                time.sleep(.4)  # JupyterLab fades its colours
-                page.screenshot(path=screenshots/f"dashboard-{tab.lower()}-{theme.split(maxsplit=1)[1].replace(' ', '-').lower()}.png")
-                if problems := board.problems(): found[f"{theme}, {tab}"] = problems
+    board = Dashboard(page).load(server)
+    board.open(training.ids[0])
+    until(lambda: board.tabpanel.locator(".lb-panel canvas").count() == 3, "curves", 30)
+    for theme in ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"):
+        board.theme(theme)
+        for tab in ("Plots", "Logs", "About", "Checkpoints", "Devices"):
+            board.tab(tab)
+            until(lambda: len(board.root.inner_text()) > 100, "something is shown", 10)
+            page.mouse.move(2, 2)
+            page.wait_for_function(FADED, timeout=10_000)
+            end = time.monotonic() + 5
+            while (problems := board.problems()) and time.monotonic() < end: pass  # a theme's colours come one after the other
+            page.screenshot(path=screenshots/f"dashboard-{tab.lower()}-{theme.split(maxsplit=1)[1].replace(' ', '-').lower()}.png")
+            if problems: found[f"{theme}, {tab}"] = problems
     assert not found, json.dumps(found, indent=1)

@@ -38,8 +38,8 @@ def points(page) -> int:
 
 
 def grows(page, least: int = 40) -> None:
-    before = until(lambda: points(page), "the plot shows points", 30)
-    until(lambda: points(page) > before + least, "the plot grows", 30, lambda: (before, points(page)))
+    before = until(lambda: points(page), "the plot shows points", 30, lambda: page.locator(".lb-plot").all_inner_texts())
+    until(lambda: points(page) > before + least, "the plot grows", 30, lambda: (before, page.locator(".lb-plot").all_inner_texts()))
 
 
 def start(page, server: str, folder: Path, name: str, *more: str) -> Notebook:
@@ -80,7 +80,7 @@ def test_it_grows_beside_a_busy_cell_survives_a_reload_and_leaves_a_picture(serv
     (folder/"stop-live").touch()
     until(lambda: page.locator(".lb-plot").count() == 0, "the plot goes when the run has ended", 60)
     pictures = notebook.cell("run.plot(").locator(".jp-OutputArea-output img")
-    assert pictures.count() == 1 and pictures.first.is_visible()
+    until(lambda: pictures.count() == 1 and pictures.first.is_visible(), "the last picture is there", 20, lambda: notebook.output("run.plot("))
     notebook.show("run.plot(", screenshots/"live-ended.png")
     until(lambda: "is done in" in notebook.output("alloc.launch("), "the launching cell goes on after the reload", 20, lambda: notebook.output("alloc.launch("))
     last = pictures.first.get_attribute("src")
@@ -138,7 +138,8 @@ def test_the_stop_button_ends_the_waiting_and_stop_ends_the_run(server, page, fo
         page.keyboard.press("Shift+Enter")
     until(lambda: notebook.finished("alloc.release()"), "the run is stopped", 30, notebook.errors)
     until(lambda: page.locator(".lb-plot").count() == 0, "the plot goes when the run has ended", 30)
-    assert len(notebook.pictures("run.plot(")) == 1 and "was stopped" in notebook.output("alloc.launch(")
+    until(lambda: len(notebook.pictures("run.plot(")) == 1, "the last picture is there", 20, lambda: notebook.output("run.plot("))
+    until(lambda: "was stopped" in notebook.output("alloc.launch("), "the launching cell says how it ended", 20, lambda: notebook.output("alloc.launch("))
     notebook.show("run.plot(", screenshots/"live-stopped.png")
 
 
@@ -200,4 +201,4 @@ def test_no_metrics_yet_and_a_deleted_run(server, page, folder, screenshots):
     (folder/"go-gone").touch()
     until(lambda: notebook.finished("alloc.release()"), "the last cell has run", 60, notebook.errors)
     until(lambda: page.locator(".lb-plot").count() == 0, "no plot is left of a run that was removed", 60)
-    assert [w > 100 for w, _ in notebook.pictures("run.plot()")] == [True]
+    until(lambda: [w > 100 for w, _ in notebook.pictures("run.plot()")] == [True], "the picture stays", 20, lambda: notebook.output("run.plot()"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import browser_page, environment, lab_server, release, until, write_notebook  # noqa: E402
+from lab import browser_page, environment, kernel_ready, lab_server, release, until, write_notebook  # noqa: E402
 
 CELLS = ["import lepton_bench as lb\nfrom pathlib import Path\nalloc = lb.allocate(2, name='seventh')", """def train(stop):
     import time
@@ -29,7 +29,7 @@ def test_a_notebook_and_its_dashboard(tmp_path, place, screenshots):
             item = page.locator(".jp-lb-nb-devices").first
             item.wait_for(timeout=60_000)
             until(lambda: "no devices" in item.inner_text(), "the toolbar says that there are none", 30, item.inner_text)
-            page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for(timeout=60_000)  # what is run before that is lost
+            kernel_ready(page)
             page.locator(".jp-NotebookPanel .jp-Cell").first.click()
             for _ in CELLS: page.keyboard.press("Shift+Enter")
             until(lambda: "running" in item.inner_text(), "the toolbar says that the run goes", 60, item.inner_text)

@@ -27,7 +27,7 @@ alloc = lb.allocate(2, name="lasting")""", """def train(stop):
     while not Path(stop).exists():
         lb.log(step=i, loss=math.exp(-i / 500))
         i += 1
-        time.sleep(.05)
+        time.sleep(.15)  # the whole test is fewer points than a plot has room for: it is shown each of them
     return i
 run = alloc.launch(train, "stop")
 Path("run").write_text(run.id)"""]
@@ -77,7 +77,8 @@ class Bench:
     def check(self, what: str) -> None:
         "The curve goes on, from the first point on, without a gap and without a double point."
         before = self.steps[-1] if len(self.steps) else 0
-        until(lambda: len(self.steps) and self.steps[-1] > before + 40, f"{what}: the curve grows", 60, lambda: (before, self.steps[-5:]))
+        until(lambda: len(self.steps) and self.steps[-1] > before + 20, f"{what}: the curve grows", 60,
+              lambda: (before, self.steps[-5:], self.status(), self.page.locator(".jp-lb-Dashboard").all_inner_texts()))
         self.whole(what)
         self.page.locator(".jp-lb-Dashboard canvas").first.wait_for()
         assert self.status() == "running"
@@ -117,7 +118,7 @@ def test_a_reload_a_cut_network_and_a_new_server(bench):
     missed = len(bench.steps)
     bench.cable.mend()
     bench.check("the network was cut for 30 s")
-    assert len(bench.steps) > missed + 400, "what came in the meantime is there"
+    assert len(bench.steps) > missed + 130, "what came in the meantime is there"
 
     bench.server.stop()  # its kernels end with it
     until(lambda: "not connected" in bench.page.locator("#lepton-bench-sidebar").inner_text().lower() or

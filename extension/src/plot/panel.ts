@@ -2,7 +2,7 @@
 import uPlot from 'uplot';
 import type { Colors } from './colors';
 import type { Panel } from './decode';
-import { align, canLog, format, type Aligned, type Line } from './series';
+import { align, canLog, format, notesOf, type Aligned, type Line } from './series';
 import type { Words } from './words';
 import { mouse, pressed, type Range } from './zoom';
 
@@ -148,9 +148,8 @@ export class PanelView {
 
   /** Caption, legend and the name for a screen reader, anew only when they are others. */
   private describe(): void {
-    const { x, lines, wrong, dropped } = this.aligned, shown = this.shown, { __ } = this.surroundings.words;
-    const again = this.frame.restarts.length;
-    const notes = [wrong && __('%1 not finite', wrong), dropped && __('%1 not positive, left out', dropped), again && __('restarted %1×', again)].filter(Boolean).join(', ');
+    const { x, lines } = this.aligned, shown = this.shown, { __ } = this.surroundings.words;
+    const notes = notesOf(this.aligned, this.frame.log, this.frame.restarts.length, this.surroundings.words);
     const named = JSON.stringify([this.name, notes, this.shape]);
     if (named !== this.named) {
       this.named = named;

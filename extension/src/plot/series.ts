@@ -1,5 +1,6 @@
 /** From columns to what uPlot draws: one x for all series of a panel, gaps, bands, values that a logarithm can take. */
 import type { Panel } from './decode';
+import type { Words } from './words';
 
 /** One drawn line. `null` is a gap, `undefined` means that this series has no point at this x. */
 export interface Line {
@@ -76,6 +77,16 @@ export function align(panel: Panel, log: boolean): Aligned {
 /** Whether a panel can be drawn on a logarithmic scale at all. */
 export function canLog(aligned: Aligned): boolean {
   return aligned.lines.some(l => l.values.some(v => typeof v === 'number' && v > 0));
+}
+
+/** What a panel's curves do not show. */
+export function notesOf(aligned: Aligned, log: boolean, restarts: number, { __ }: Words): string {
+  const { wrong, dropped } = aligned;
+  const linear = log && aligned.x.length > 0 && !canLog(aligned);
+  return [
+    wrong && __('%1 not finite', wrong), dropped && __('%1 not positive, left out', dropped), linear && __('no positive value: not logarithmic'),
+    restarts && __('restarted %1×', restarts)
+  ].filter(Boolean).join(', ');
 }
 
 /** Seconds in the unit that suits a duration, and its name. As in the static picture. */

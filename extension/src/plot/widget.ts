@@ -32,8 +32,8 @@ export function start(model: Model): () => void {
       return () => model.off('msg:custom', on as never);
     }
   };
-  const { title, ...options } = model.get('options') as Partial<Options> & { title: string };
-  const renderer = new Renderer(source, options, title);
+  const { title, empty, ...options } = model.get('options') as Partial<Options> & { title: string; empty?: string };
+  const renderer = new Renderer(source, options, title, empty ? { empty } : {});
   const anchor = new Anchor(model.get('letters') as string, renderer.root, () => renderer.moved());
   let stopped = false;
   const stop = (picture?: DataView): void => {
