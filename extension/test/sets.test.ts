@@ -44,7 +44,10 @@ test('numbers stand along a line, wide ones on a logarithmic one, words side by 
   const plain = scaleOf([1, 2, 3]);
   assert.deepEqual([plain.log, plain.place(2), plain.place(1) > 0, plain.place(3) < 1], [false, 0.5, true, true]);
   const wide = scaleOf([0.001, 0.1]);
-  assert.deepEqual([wide.log, wide.place(0.01).toFixed(3), wide.ticks.map(t => t.text)], [true, '0.500', ['0.001', '0.01', '0.1']]);
+  assert.deepEqual([wide.log, wide.place(0.01).toFixed(3), wide.ticks.map(t => t.text)], [true, '0.500', ['0.001', '0.1']], 'a tick at each of few numbers');
+  assert.deepEqual(scaleOf([0.001, 0.1], { own: false }).ticks.map(t => t.text), ['0.001', '0.01', '0.1']);
+  assert.deepEqual(scaleOf([1, 1.01, 4]).ticks.map(t => t.text), ['1', '2', '3', '4'], 'not where they would cover each other');
+  assert.equal(scaleOf([0.3, 6], { wide: 100 }).log, false);
   assert.equal(scaleOf([0, 100]).log, false, 'zero has no logarithm');
   const words = scaleOf(['adam', 'sgd', 'adam', true, null]);
   assert.deepEqual(words.ticks.map(t => [t.text, t.at]), [['adam', 0.125], ['sgd', 0.375], ['True', 0.625], ['None', 0.875]]);

@@ -183,7 +183,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.detail = run;
     if (first) this.arrange(run);
     const { title, trans } = this, over = isOver(run.status);
-    title.label = run.name || run.id;
+    title.label = run.kind === 'notebook' && run.arguments ? `${run.name}: ${run.arguments}` : run.name || run.id;
     title.caption = [run.name, run.id, [statusText(run.status, trans), run.reason].filter(Boolean).join(': ')].filter(Boolean).join('\n');
     title.icon = statusIcon(run.status);
     this.plots.end(over);

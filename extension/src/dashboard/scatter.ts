@@ -8,7 +8,7 @@ export interface Scale {
   log: boolean;
 }
 
-const WIDE = 30; // the greatest over the least from which on a scale is logarithmic
+const FEW = 8; // so many different numbers have a tick each
 
 /** Round numbers, about so many. */
 export function ticksOf(low: number, high: number, about = 5): number[] {
@@ -28,13 +28,19 @@ function logTicks(low: number, high: number): number[] {
 
 const margin = (share: number): number => 0.04 + 0.92 * share; // no point stands on the edge
 
-function numbers(found: number[]): Scale {
+/** A tick at each number, where they are few and not too close. */
+function ownTicks(found: number[], place: (x: number) => number): number[] | null {
+  const known = [...new Set(found)].sort((a, b) => a - b);
+  return known.length <= FEW && known.every((x, i) => !i || place(x) - place(known[i - 1]) > 0.09) ? known : null;
+}
+
+function numbers(found: number[], wide: number, own: boolean): Scale {
   let [low, high] = [Math.min(...found), Math.max(...found)];
-  const log = low > 0 && high / low >= WIDE;
+  const log = low > 0 && high / low >= wide;
   if (low === high) [low, high] = [low - (Math.abs(low) / 2 || 1), high + (Math.abs(high) / 2 || 1)];
   const shape = log ? Math.log10 : (x: number): number => x;
   const place = (x: Plain): number => margin((shape(Number(x)) - shape(low)) / (shape(high) - shape(low)));
-  const ticks = (log ? logTicks(low, high) : ticksOf(low, high)).map(x => ({ at: place(x), text: value(x) }));
+  const ticks = ((own && ownTicks(found, place)) || (log ? logTicks(low, high) : ticksOf(low, high))).map(x => ({ at: place(x), text: value(x) }));
   return { place, ticks, log };
 }
 
@@ -46,6 +52,6 @@ function words(found: Plain[]): Scale {
 }
 
 /** Numbers along a line; everything else side by side. */
-export function scaleOf(found: Plain[]): Scale {
-  return found.length && found.every(x => typeof x === 'number') ? numbers(found as number[]) : words(found);
+export function scaleOf(found: Plain[], { wide = 10, own = true } = {}): Scale { // wide: the greatest over the least from which on a scale is logarithmic
+  return found.length && found.every(x => typeof x === 'number') ? numbers(found as number[], wide, own) : words(found);
 }

@@ -26,7 +26,7 @@ const cut = (text: string): string => (text.length > 14 ? `${text.slice(0, 13)}�
 export function Scatter({ rows, x, y, trans, onOpen }: { rows: RunRow[]; x: Column; y: Column; trans: TranslationBundle; onOpen: (row: RunRow) => void }): React.JSX.Element {
   const points = pointsOf(rows, x, y);
   if (!points.length) return <p className="jp-lb-empty">{trans.__('No set has recorded a number “%1” yet.', y.name)}</p>;
-  const [across, up] = [scaleOf(points.map(p => p.x)), scaleOf(points.map(p => p.y))];
+  const [across, up] = [scaleOf(points.map(p => p.x)), scaleOf(points.map(p => p.y), { wide: 100, own: false })];
   const left = (x: Plain): number => LEFT + across.place(x) * (WIDTH - LEFT - 8);
   const top = (y: number): number => TOP + (1 - up.place(y)) * (HEIGHT - BOTTOM - TOP);
   const name = trans.__('%1 over %2, %3 sets; the table has the numbers', y.name, x.name, points.length);

@@ -25,7 +25,7 @@ function useNow(ticks: boolean): number {
 export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | undefined; trans: TranslationBundle }): React.JSX.Element {
   const now = useNow(run.status === 'running'), Icon = statusIcon(run.status), progress = row?.progress ?? null;
   const share = progress?.total ? Math.min(1, progress.done / progress.total) : null;
-  const left = share && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
+  const left = share && run.kind !== 'notebook' && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
   const words = [statusText(run.status, trans), elapsed(run, now), ['running', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason].filter(Boolean).join(' · ');
   return (
     <span className="jp-lb-Status" data-status={run.status} title={[run.name, run.id, words].join('\n')}>
@@ -33,7 +33,7 @@ export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | u
       <strong>{run.name || run.id}</strong>
       <span role="status">{words}</span>
       {share !== null && run.status === 'running' && (
-        <><progress value={share} aria-label={trans.__('progress')} /><span>{row?.sets ? setsText(row.sets, trans) : `${Math.floor(100 * share)} %`}{left && ` · ${trans.__('%1 left', left)}`}</span></>
+        <><progress value={share} aria-label={trans.__('progress')} /><span>{row?.sets ? setsText(row.sets, trans) : run.kind === 'notebook' ? trans.__('%1 of %2 cells', progress!.done, progress!.total!) : `${Math.floor(100 * share)} %`}{left && ` · ${trans.__('%1 left', left)}`}</span></>
       )}
     </span>
   );

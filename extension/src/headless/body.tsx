@@ -3,7 +3,7 @@ import { Clipboard } from '@jupyterlab/apputils';
 import { copyIcon, HTMLSelect, refreshIcon, UseSignal } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { useState } from 'react';
-import { Row, Text } from '../notebook/form';
+import { Held, Row, Text } from '../notebook/form';
 import type { Changed, ParameterField } from '../tokens';
 import type { HeadlessModel } from './model';
 
@@ -14,10 +14,10 @@ export interface Props {
 
 function Problem({ model, trans }: Props): JSX.Element {
   return (
-    <div className="jp-lb-nb-say jp-lb-nb-mod-wrong">
+    <Held className="jp-lb-nb-say jp-lb-nb-mod-wrong">
       <div role="alert"><p><strong>{trans.__('The notebook cannot be run headless as it is.')}</strong></p><p>{model.problem}</p></div>
       <button className="jp-mod-styled jp-mod-minimal jp-lb-nb-again" onClick={() => void model.look()}><refreshIcon.react tag="span" /> {trans.__('Look again')}</button>
-    </div>
+    </Held>
   );
 }
 
@@ -83,7 +83,7 @@ function Numbers({ model, trans }: Props): JSX.Element {
   ] as const;
   return (
     <>
-      {fields.map(({ name, label, help, required }) => (
+      {fields.filter(({ name }) => name !== 'parallel' || model.count > 1 || options.parallel).map(({ name, label, help, required }) => (
         <Row key={name} id={`jp-lb-hl-option-${name}`} label={label} help={help} problem={problems[name]} required={required}>
           <Text id={`jp-lb-hl-option-${name}`} value={options[name]} set={text => model.setOption(name, text)} help={help} problem={problems[name]} required={required} numeric />
         </Row>
@@ -130,22 +130,23 @@ function Command({ model, trans }: Props): JSX.Element {
   );
 }
 
-/** “6 sets (3 × 2)”. */
-function countText({ count, sizes }: HeadlessModel, trans: TranslationBundle): string {
-  const said = trans._n('This runs the notebook once.', 'This makes %1 sets.', count);
-  return sizes.length > 1 && count > 1 ? trans.__('%1 (%2)', said, sizes.join(' × ')) : said;
+/** How many sets it makes. */
+function countText({ count, sizes, wrong }: HeadlessModel, trans: TranslationBundle): string {
+  if (wrong) return trans.__('What is marked cannot be started like this.');
+  if (sizes.length > 1 && count > 1) return trans.__('This makes %1 sets (%2).', count, sizes.join(' × '));
+  return trans._n('This runs the notebook once.', 'This makes %1 sets.', count);
 }
 
 function Ready({ model, trans }: Props): JSX.Element {
   return (
-    <div className="jp-lb-nb-form">
+    <Held key={String(model.form.tagged)} className="jp-lb-nb-form">
       <Parameters {...{ model, trans }} />
       <div role="status" className="jp-lb-hl-count">{countText(model, trans)}</div>
       <Numbers {...{ model, trans }} />
       <More {...{ model, trans }} />
       <Command {...{ model, trans }} />
       <div role="alert" className="jp-lb-hl-refused">{model.refused && <div className="jp-lb-error">{model.refused}</div>}</div>
-    </div>
+    </Held>
   );
 }
 

@@ -30,7 +30,7 @@ function sweepText({ status, reason, sets }: RunRow, trans: TranslationBundle): 
 /** How far it is: a sweep in sets, a notebook in cells. */
 function progressText(row: RunRow, now: number, trans: TranslationBundle): string {
   const { done, total } = row.progress!;
-  const left = timeLeft(row.progress, row.started, now);
+  const left = row.kind === 'notebook' ? null : timeLeft(row.progress, row.started, now); // one cell is not like the next
   const part = row.sets ? setsText(row.sets, trans) : row.kind === 'notebook' ? trans.__('%1 of %2 cells', done, total) : trans.__('%1 %', Math.round(share(done, total) * 100));
   return left === null ? part : trans.__('%1, %2 left', part, duration(left, trans));
 }
@@ -50,7 +50,7 @@ function Names({ row, depth }: { row: RunRow; depth: number }): JSX.Element {
   return (
     <>
       <span className={`jp-lb-cut jp-lb-name${set ? ' jp-lb-mod-set' : ''}`} title={title}>{set ? row.arguments : row.name}</span>
-      {row.arguments && !set && <span className="jp-lb-cut jp-lb-dim">{row.arguments}</span>}
+      {row.arguments && !set && <span className="jp-lb-cut jp-lb-dim">{row.kind === 'sweep' ? row.arguments.replace(/[[\]{}'"]/g, '') : row.arguments}</span>}
     </>
   );
 }
