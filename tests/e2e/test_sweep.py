@@ -121,8 +121,8 @@ def test_from_the_form_to_the_notebooks_and_away(server, page, folder, screensho
     assert sweeps.rows() == [] and row.get_attribute("aria-expanded") == "false", "what has ended is closed"
     row.press("ArrowRight")
     until(lambda: len(sweeps.rows()) == 4, "its sets are below it", 10)
-    failed = [r for r in sweeps.rows() if "failed" in r]
-    assert len(failed) == 1 and "learning_rate=0.1, width=64" in failed[0] and "does not learn" in failed[0], sweeps.rows()
+    failed = sweeps.sidebar.locator(".jp-lb-run[data-kind='notebook'][data-status='failed']")
+    assert failed.count() == 1 and failed.get_attribute("data-name") == "train (learning_rate=0.1, width=64)" and "does not learn" in failed.inner_text()
     assert sum("loss 0.32" in r or "loss 3.2" in r or "loss 0.64" in r for r in sweeps.rows()) == 3
     sweeps.show("done")
 
@@ -150,7 +150,7 @@ def test_from_the_form_to_the_notebooks_and_away(server, page, folder, screensho
     sweeps.dashboard.get_by_role("button", name="Open Output Notebook").click()
     until(lambda: re.match("train-001.*ipynb", sweeps.tab()), "the output notebook is in front", 20, sweeps.tab)
     until(lambda: "AssertionError" in page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)").inner_text(), "with its error", 20)
-    sweeps.sidebar.locator(".jp-lb-run", has_text="learning_rate=0.01, width=32").click()
+    sweeps.sidebar.locator(".jp-lb-run[data-name='train (learning_rate=0.01, width=32)']").click()
     until(lambda: re.match("train-002.*ipynb", sweeps.tab()), "a click on a set opens its notebook", 20, sweeps.tab)
 
     row.press("Delete")

@@ -45,12 +45,19 @@ function clickText(row: RunRow, trans: TranslationBundle): string {
 /** The words that tell one run from its neighbours: a set of a sweep by its parameters. */
 function Names({ row, depth }: { row: RunRow; depth: number }): JSX.Element {
   const { trans } = useBench();
-  const set = depth > 0 && row.kind === 'notebook' && !!row.arguments;
+  const pairs = depth > 0 && row.kind === 'notebook' ? Object.entries(row.parameters ?? {}) : [];
   const title = [row.name, row.id, row.arguments, clickText(row, trans)].filter(Boolean).join('\n');
+  if (pairs.length) {
+    return (
+      <span className="jp-lb-pairs" title={title}>
+        {pairs.map(([name, x]) => <span key={name}><span className="jp-lb-cut">{name}</span><span className="jp-lb-cut">={value(x)}</span></span>)}
+      </span>
+    );
+  }
   return (
     <>
-      <span className={`jp-lb-cut jp-lb-name${set ? ' jp-lb-mod-set' : ''}`} title={title}>{set ? row.arguments : row.name}</span>
-      {row.arguments && !set && <span className="jp-lb-cut jp-lb-dim">{row.kind === 'sweep' ? row.arguments.replace(/[[\]{}'"]/g, '') : row.arguments}</span>}
+      <span className="jp-lb-cut jp-lb-name" title={title}>{row.name}</span>
+      {row.arguments && <span className="jp-lb-cut jp-lb-dim">{row.kind === 'sweep' ? row.arguments.replace(/[[\]{}'"]/g, '') : row.arguments}</span>}
     </>
   );
 }
