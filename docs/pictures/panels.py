@@ -77,7 +77,7 @@ for alloc, name in zip(held, ("wide net", "first try")):
     print(alloc.options(name=name, output=False).launch(train, epochs=100, batch=256, widths=[32]).id, flush=True)
 while True: time.sleep(1)
 """
-PARAMETERS = """learning_rate = 1e-3  # at the beginning; it falls to zero
+PARAMETERS = """learning_rate = 1e-3  # of the optimizer
 width = 64  # of the hidden layer
 optimizer = "adam"  # or "sgd"
 augment = False  # mirror half of the images"""
@@ -92,7 +92,7 @@ torch.manual_seed(0)
 images, seen = images.float()/255 - .286, seen.float()/255 - .286
 model = nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10))"""
 FIT = """opt = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](model.parameters(), lr=learning_rate)
-for pick in torch.randperm(len(images)).split(32):
+for pick in (pick for epoch in range(3) for pick in torch.randperm(len(images)).split(32)):
     x = images[pick].flip(-1) if augment and torch.rand(()) < .5 else images[pick]
     loss = nn.functional.cross_entropy(model(x), labels[pick])
     opt.zero_grad()
@@ -346,9 +346,10 @@ def sweep(place: Isolation, save: Save) -> None:
         node = page.locator("#lepton-bench-sidebar")
         row = node.locator(".jp-lb-run[data-kind='sweep']")
         row.wait_for(timeout=60_000)
-        narrow(page, 380)
-        until(lambda: "3 of 6 sets" in row.inner_text(), "half of it is done", 240, node.inner_text)
-        until(lambda: node.inner_text().count("of 4 cells") == 2, "two sets are at work", 60, node.inner_text)
+        shots.size(1100, 760)
+        narrow(page, 400)
+        node.locator(".jp-AccordionPanel-title", has_text=re.compile("Allocations", re.I)).locator(".lm-AccordionPanel-titleLabel").click()
+        until(lambda: "2 of 6 sets" in row.inner_text() and node.inner_text().count("of 5 cells") == 2, "two sets are done, two at work", 240, node.inner_text)
         shots.take("sweep", node, margin=0)
         row.get_by_text("clothes").click()
         board = page.locator(".jp-lb-Dashboard:visible")

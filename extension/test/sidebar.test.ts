@@ -4,7 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { BenchModel } from '../src/model';
 import { countRuns, sortRuns } from '../src/sidebar/filter';
 import { AllocateForm } from '../src/sidebar/form';
-import { bytes, duration, setsText, share, timeLeft, value } from '../src/sidebar/format';
+import { bytes, duration, given, setsText, share, timeLeft, value } from '../src/sidebar/format';
 import { lastMinutes, path, summary } from '../src/sidebar/history';
 import { arrange, childrenOf, isOpen, parentOf } from '../src/sidebar/tree';
 import { inSight, reveal, step } from '../src/sidebar/window';
@@ -86,6 +86,7 @@ test('how a sweep stands, in words', () => {
   assert.equal(setsText({ total: 32, done: 11, failed: 1, running: 2, waiting: 18 }, trans), '12 of 32 sets, 1 failed');
   assert.equal(setsText({ total: 4, done: 4, failed: 0, running: 0, waiting: 0 }, trans), '4 sets');
   assert.deepEqual([true, null, 0.5].map(value), ['True', 'None', '0.5']);
+  assert.deepEqual([3e-4, 1e-7, 123456, 0.1 + 0.2, 'adam', null].map(given), ['0.0003', '1e-7', '123456', '0.3', 'adam', 'None']);
 });
 
 test('of 5,000 rows a few are drawn, wherever one is', () => {

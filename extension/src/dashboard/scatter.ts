@@ -1,5 +1,5 @@
 /** Where the points of a scatter plot stand; pure. */
-import { value } from '../sidebar/format';
+import { given, value } from '../sidebar/format';
 import type { Plain } from '../tokens';
 
 export interface Scale {
@@ -40,7 +40,7 @@ function numbers(found: number[], wide: number, own: boolean): Scale {
   if (low === high) [low, high] = [low - (Math.abs(low) / 2 || 1), high + (Math.abs(high) / 2 || 1)];
   const shape = log ? Math.log10 : (x: number): number => x;
   const place = (x: Plain): number => margin((shape(Number(x)) - shape(low)) / (shape(high) - shape(low)));
-  const ticks = ((own && ownTicks(found, place)) || (log ? logTicks(low, high) : ticksOf(low, high))).map(x => ({ at: place(x), text: value(x) }));
+  const ticks = ((own && ownTicks(found, place)) || (log ? logTicks(low, high) : ticksOf(low, high))).map(x => ({ at: place(x), text: own ? given(x) : value(x) }));
   return { place, ticks, log };
 }
 

@@ -4,7 +4,7 @@ import { caretDownIcon, caretUpIcon, HTMLSelect, ReactWidget } from '@jupyterlab
 import type { CommandRegistry } from '@lumino/commands';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
-import { setsText, value } from '../sidebar/format';
+import { given, setsText, value } from '../sidebar/format';
 import { useNow, useRows } from '../sidebar/hooks';
 import { inSight } from '../sidebar/window';
 import { CommandIDs, type IBench, type Plain, type RunDetail, type RunRow, type Sets } from '../tokens';
@@ -28,7 +28,7 @@ function cellText(column: Column, row: RunRow, trans: TranslationBundle): string
   const found = column.read(row);
   if (found === undefined) return '';
   if (column.key === 'status') return statusText(row.status, trans);
-  return column.key === 'duration' ? durationText(found as number) : value(found);
+  return column.key === 'duration' ? durationText(found as number) : column.group === 'parameter' ? given(found) : value(found);
 }
 
 const headText = ({ key, name }: Column, trans: TranslationBundle): string => (key === 'status' ? trans.__('status') : key === 'duration' ? trans.__('duration') : name);

@@ -35,6 +35,11 @@ export function value(x: Plain): string {
   return size >= 1e5 || size < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
 }
 
+/** A parameter, as somebody has typed it. */
+export function given(x: Plain): string {
+  return typeof x === 'number' && Number.isFinite(x) ? String(Number(x.toPrecision(6))) : value(x);
+}
+
 /** Seconds until the end, at the pace so far; null where nothing can be said. */
 export function timeLeft(progress: { done: number; total: number | null } | null, started: number | null, now: number): number | null {
   if (!progress || started === null || !(progress.done > 0) || !progress.total) return null;

@@ -5,7 +5,7 @@ import { memo, type KeyboardEvent } from 'react';
 import { CommandIDs, type RunRow, type Status } from '../tokens';
 import { useBench } from './context';
 import { going } from './filter';
-import { duration, setsText, share, timeLeft, value } from './format';
+import { duration, given, setsText, share, timeLeft, value } from './format';
 import { useNow } from './hooks';
 import { Ago, Bar, IconCommand } from './pieces';
 import type { Line } from './tree';
@@ -50,7 +50,7 @@ function Names({ row, depth }: { row: RunRow; depth: number }): JSX.Element {
   if (pairs.length) {
     return (
       <span className="jp-lb-pairs" title={title}>
-        {pairs.map(([name, x]) => <span key={name}><span className="jp-lb-cut">{name}</span><span className="jp-lb-cut">={value(x)}</span></span>)}
+        {pairs.map(([name, x]) => <span key={name}><span className="jp-lb-cut">{name}</span><span className="jp-lb-cut">={given(x)}</span></span>)}
       </span>
     );
   }
