@@ -509,7 +509,7 @@ async def test_a_sweep_from_the_form_to_its_removal(four_devices: None, ask: Cal
     page = await open_socket("runs")
     code, answer = await ask("POST", "api", "sweeps", body={"path": "work/train.ipynb", "space": {"lr": [.1, .01], "width": [32, 64]}, "retries": None})
     assert code == 201, answer
-    row = await page.until(lambda: page.row("runs", id=answer["id"], status="failed"))
+    row = await page.until(lambda: page.row("runs", id=answer["id"], status="failed"), 120)
     assert row["kind"] == "sweep" and row["sets"]["done"] == row["sets"]["failed"] == 2 and row["output"] == "work/train-sweep"
     assert row["progress"] == {"done": 4, "total": 4}
     await page.until(lambda: sum(r["parent"] == row["id"] and r["status"] in ("done", "failed") for r in page.tables["runs"].values()) == 4)

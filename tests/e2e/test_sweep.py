@@ -157,7 +157,7 @@ def test_from_the_form_to_the_notebooks_and_away(server, page, folder, screensho
     dialog = page.locator(".jp-Dialog")
     assert "notebooks that were written stay" in dialog.inner_text()
     dialog.get_by_role("button", name="Delete", exact=True).click()
-    until(lambda: not sweeps.rows(1) and not sweeps.rows(), "it is gone with its sets", 20, sweeps.sidebar.inner_text)
+    until(lambda: not sweeps.sweep().count() and not sweeps.rows(), "it is gone with its sets", 20, sweeps.sidebar.inner_text)
     assert len(list((folder/"train-sweep").glob("*.ipynb"))) == 4
 
 
@@ -186,3 +186,29 @@ def test_a_notebook_without_parameters_is_tagged_stopped_and_run_again(server, p
     page.locator(".lm-Menu-itemLabel", has_text="Run Again What Is Not Done").click()
     until(lambda: re.search(r"done, 1 restart\s*· 3 sets", row.inner_text()), "all are done", 60, row.inner_text)
     sweeps.show("long", "Dark")
+
+
+def test_a_notebook_that_the_file_browser_does_not_reach_opens_as_a_run(server, page, folder, place, screenshots, tmp_path, monkeypatch):
+    from lepton_bench.runs.store import RunWriter, log_path, new_record, new_run_id, runs_directory
+    monkeypatch.setenv("LEPTON_BENCH_HOME", place.environment()["LEPTON_BENCH_HOME"])
+    write_notebook(folder/"empty.ipynb", ["1"])
+    for name, output in (("outside", tmp_path/"outside.ipynb"), ("deleted", folder/"deleted.ipynb")):
+        id = new_run_id()
+        extra = {"output": str(output), "values": {"note": "kept" * 40}, "progress": {"0": [2, 2]}}
+        writer = RunWriter(runs_directory()/id, new_record(id, name, kind="notebook", status="done", parameters={"lr": .1}, extra=extra)).create()
+        log_path(writer.directory, 0).write_text(f"printed by {name}\n")
+    sweeps = Sweeps(page, server, "empty.ipynb", screenshots)
+    page.locator(".jp-SideBar [data-id='lepton-bench-sidebar']").click()
+    outside = sweeps.sidebar.locator(".jp-lb-run[data-name='outside']")
+    assert str(tmp_path) in outside.locator(".jp-lb-name").get_attribute("title")
+    outside.press("Enter")
+    until(lambda: "printed by outside" in sweeps.dashboard.inner_text(), "its log is shown", 20)
+    assert sweeps.dashboard.get_by_role("button", name="Open Output Notebook").get_attribute("aria-disabled") == "true"
+    sweeps.dashboard.get_by_role("tab", name="Plots").click()
+    until(lambda: "No metrics" in sweeps.dashboard.inner_text(), "there are no curves, and it says why", 20)
+    sweeps.dashboard.get_by_role("tab", name="About").click()
+    until(lambda: "outside.ipynb" in sweeps.dashboard.inner_text(), "where it is", 20)
+    sweeps.show("outside", "Dark")
+    sweeps.sidebar.locator(".jp-lb-run[data-name='deleted']").click()
+    until(lambda: "printed by deleted" in sweeps.dashboard.inner_text(), "the run instead", 20)
+    assert "is not there" in page.locator(".Toastify__toast").inner_text()
