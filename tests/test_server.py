@@ -490,6 +490,86 @@ async def test_two_pages_of_one_run_share_what_was_read(jp_serverapp: Any, open_
     assert [f[0]["id"] for f in pages[0].frames[1:]] == list(range(100, 130))  # in their order
 
 
+# headless notebooks: what one takes, a sweep begun and looked at, and what is refused
+
+def write_notebook(file: Any, *cells: str, tag: bool = True) -> None:
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_notebook
+    made = [new_code_cell(c, metadata={"tags": ["parameters"]} if tag and not n else {}) for n, c in enumerate(cells)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=made, metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}), file)
+
+
+@on_loop
+async def test_a_sweep_from_the_form_to_its_removal(four_devices: None, ask: Callable, open_socket: Callable, jp_root_dir: Any) -> None:
+    file = jp_root_dir/"work"/"train.ipynb"
+    write_notebook(file, "lr = .1  # of the optimizer\nwidth = 32", "import lepton_bench as lb\nlb.record('loss', lr*width)", "assert width < 50, 'too wide'")
+    code, form = await ask("GET", "api", "notebooks", "parameters", params={"path": "work/train.ipynb"})
+    assert code == 200 and form["tagged"] and form["parameters"][0] == {"name": "lr", "default": ".1", "type": "", "help": "of the optimizer", "kind": "number"}
+    page = await open_socket("runs")
+    code, answer = await ask("POST", "api", "sweeps", body={"path": "work/train.ipynb", "space": {"lr": [.1, .01], "width": [32, 64]}, "retries": None})
+    assert code == 201, answer
+    row = await page.until(lambda: page.row("runs", id=answer["id"], status="failed"), 120)
+    assert row["kind"] == "sweep" and row["sets"]["done"] == row["sets"]["failed"] == 2 and row["output"] == "work/train-sweep"
+    assert row["progress"] == {"done": 4, "total": 4}
+    await page.until(lambda: sum(r["parent"] == row["id"] and r["status"] in ("done", "failed") for r in page.tables["runs"].values()) == 4)
+    sets = [r for r in page.tables["runs"].values() if r["parent"] == row["id"]]
+    ended = {(r["parameters"]["lr"], r["parameters"]["width"], r["status"]) for r in sets}
+    assert ended == {(lr, width, "done" if width < 50 else "failed") for lr in (.1, .01) for width in (32, 64)}
+    assert all((jp_root_dir/r["output"]).is_file() and r["values"]["loss"] for r in sets)
+    assert "too wide" in next(r["reason"] for r in sets if r["status"] == "failed")
+
+    assert (await ask("POST", "api", "sweeps", sets[0]["id"], "again"))[0] == 400
+    write_notebook(file, "lr = .1\nwidth = 32", "import lepton_bench as lb\nlb.record('loss', lr*width)")
+    code, refused = await ask("POST", "api", "sweeps", row["id"], "again")
+    assert code == 409 and refused["type"] == "NotebookChanged"
+    assert await ask("POST", "api", "sweeps", row["id"], "again", body={"changed": "keep"}) == (200, {"id": row["id"]})
+    await page.until(lambda: page.row("runs", id=row["id"], status="done"))
+    assert page.row("runs", id=row["id"])["sets"]["done"] == 4
+
+    assert (await ask("DELETE", "api", "runs", row["id"])) == (200, {})
+    await page.until(lambda: not any(r["id"] == row["id"] or r["parent"] == row["id"] for r in page.tables["runs"].values()))
+    assert all((jp_root_dir/r["output"]).is_file() for r in sets)  # the notebooks are the user's
+
+
+@on_loop
+async def test_a_sweep_is_stopped_and_what_goes_on_is_not_removed(four_devices: None, ask: Callable, open_socket: Callable, jp_root_dir: Any) -> None:
+    write_notebook(jp_root_dir/"long.ipynb", "seed = 0", "import time\nwhile True: time.sleep(.1)")
+    page = await open_socket("runs")
+    code, answer = await ask("POST", "api", "sweeps", body={"path": "long.ipynb", "space": {"seed": [1, 2, 3]}, "parallel": 2})
+    assert code == 201, answer
+    await page.until(lambda: sum(r["parent"] == answer["id"] and r["status"] == "running" for r in page.tables.get("runs", {}).values()) == 2)
+    assert page.row("runs", id=answer["id"])["sets"]["waiting"] == 1
+    assert (await ask("DELETE", "api", "runs", answer["id"]))[0] == 409
+    assert (await ask("POST", "api", "runs", answer["id"], "stop"))[0] == 200
+    await page.until(lambda: page.row("runs", id=answer["id"], status="stopped"))
+    await page.until(lambda: all(r["status"] == "stopped" for r in page.tables["runs"].values() if r["parent"] == answer["id"]))
+    assert (await ask("DELETE", "api", "runs", answer["id"])) == (200, {})
+
+
+@pytest.mark.parametrize("path,code", [("train.ipynb", 200), ("../train.ipynb", 404), ("a/../../train.ipynb", 404), ("/etc/passwd", 404),
+                                       (".hidden/train.ipynb", 404), ("none.ipynb", 404), ("text.txt", 400), ("folder", 404), ("", 400),
+                                       ("broken.ipynb", 400), ("bare.ipynb", 200)])
+@on_loop
+async def test_a_notebook_is_found_by_the_rules_of_the_file_browser(ask: Callable, jp_root_dir: Any, path: str, code: int) -> None:
+    for name in ("train.ipynb", ".hidden/train.ipynb", "../train.ipynb"): write_notebook(jp_root_dir/name, "lr = .1")
+    write_notebook(jp_root_dir/"bare.ipynb", "lr = .1", tag=False)
+    (jp_root_dir/"text.txt").write_text("x")
+    (jp_root_dir/"broken.ipynb").write_text("{")
+    (jp_root_dir/"folder").mkdir()
+    before = sorted(p.name for p in runs_directory().glob("*"))
+    found, answer = await ask("GET", "api", "notebooks", "parameters", params={"path": path})
+    assert found == code and (code == 200 or answer["message"]), answer
+    if code == 200: assert answer["tagged"] == bool(answer["parameters"]) == (path != "bare.ipynb")
+    else: assert (await ask("POST", "api", "sweeps", body={"path": path, "space": {}}))[0] == code
+    named = {"path": "train.ipynb", "space": {}}
+    for body, words in (({**named, "space": {"lrr": [1]}}, "near: lr"), ({"path": "bare.ipynb", "space": {"lr": [1]}}, "tag `parameters`"),
+                        ([], "JSON object"), ({**named, "output": "../out"}, "nothing at"), ({**named, "devices_each": 1000}, "1000")):
+        found, answer = await ask("POST", "api", "sweeps", body=body)
+        assert found in (400, 404) and words in answer["message"], (body, answer)
+    assert sorted(p.name for p in runs_directory().glob("*")) == before
+
+
 # a server as a process of its own: killed, and started again
 
 def test_everything_goes_on_without_the_server(new_place: Isolation) -> None:

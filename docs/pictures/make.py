@@ -1,4 +1,4 @@
-"""Takes the pictures of the README in a real JupyterLab: .venv/bin/python docs/pictures/make.py [quickstart] [work] [widgets] [machine]
+"""Takes the pictures of the README in a real JupyterLab: .venv/bin/python docs/pictures/make.py [quickstart] [work] [widgets] [machine] [sweep]
 
 It needs Chromium, the built extension and the full Fashion-MNIST (as the tests do), takes about ten minutes on two cores, and writes PNG files beside
 itself. Without names it makes all of them; `panels.py` has those of the extension.

@@ -77,6 +77,30 @@ for alloc, name in zip(held, ("wide net", "first try")):
     print(alloc.options(name=name, output=False).launch(train, epochs=100, batch=256, widths=[32]).id, flush=True)
 while True: time.sleep(1)
 """
+PARAMETERS = """learning_rate = 1e-3  # of the optimizer
+width = 64  # of the hidden layer
+optimizer = "adam"  # or "sgd"
+augment = False  # mirror half of the images"""
+HEADLESS = """import torch
+from torch import nn
+
+import lepton_bench as lb
+from lepton_bench.data.vision import fashion_mnist
+
+torch.manual_seed(0)
+(images, labels), (seen, truth) = fashion_mnist("train"), fashion_mnist("test")
+images, seen = images.float()/255 - .286, seen.float()/255 - .286
+model = nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10))"""
+FIT = """opt = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](model.parameters(), lr=learning_rate)
+for pick in (pick for epoch in range(3) for pick in torch.randperm(len(images)).split(32)):
+    x = images[pick].flip(-1) if augment and torch.rand(()) < .5 else images[pick]
+    loss = nn.functional.cross_entropy(model(x), labels[pick])
+    opt.zero_grad()
+    loss.backward()
+    opt.step()"""
+SCORE = """with torch.no_grad(): scores = model(seen)
+lb.record("accuracy", (scores.argmax(1) == truth).float().mean().item())
+lb.record("loss", nn.functional.cross_entropy(scores, truth).item())"""
 
 
 class Shots:
@@ -304,4 +328,34 @@ def machine(place: Isolation, save: Save) -> None:
             program.wait()
 
 
-PANELS = {"work": work, "widgets": widgets, "machine": machine}
+def sweep(place: Isolation, save: Save) -> None:
+    "A notebook over a grid: the dialog, the sidebar while it goes on, the dashboard when it is over."
+    with lab(place, "sweep", (1100, 940)) as (address, page, folder, _):
+        shots = Shots(page, save)
+        cells = json.loads(write_notebook(folder/"clothes.ipynb", [PARAMETERS, HEADLESS, FIT, SCORE]).read_text())
+        cells["cells"][0]["metadata"]["tags"] = ["parameters"]
+        (folder/"clothes.ipynb").write_text(json.dumps(cells))
+        notebook = Notebook(page, address, "clothes.ipynb")
+        notebook.panel.locator("[data-jp-item-name='lepton-bench-headless'] .jp-ToolbarButtonComponent").click()
+        dialog = page.locator(".jp-lb-hl-HeadlessDialog")
+        dialog.get_by_label("learning_rate").fill("0.0003, 0.003, 0.03")
+        dialog.get_by_label("width").fill("32, 128")
+        until(lambda: "6 sets" in dialog.inner_text(), "it counts the sets", 10, dialog.inner_text)
+        shots.take("headless", dialog.locator(".jp-Dialog-content"), margin=0)
+        dialog.locator(".jp-mod-accept").click()
+        node = page.locator("#lepton-bench-sidebar")
+        row = node.locator(".jp-lb-run[data-kind='sweep']")
+        row.wait_for(timeout=60_000)
+        shots.size(1100, 760)
+        narrow(page, 400)
+        node.locator(".jp-AccordionPanel-title", has_text=re.compile("Allocations", re.I)).locator(".lm-AccordionPanel-titleLabel").click()
+        until(lambda: "2 of 6 sets" in row.inner_text() and node.inner_text().count("of 5 cells") == 2, "two sets are done, two at work", 240, node.inner_text)
+        shots.take("sweep", node, margin=0)
+        row.get_by_text("clothes").click()
+        board = page.locator(".jp-lb-Dashboard:visible")
+        until(lambda: board.locator("tbody tr").count() == 6 and "6 sets" in board.inner_text(), "all are done", 240, board.inner_text)
+        until(lambda: "running" not in board.inner_text(), "all are done", 120, board.inner_text)
+        shots.take("sweep-dashboard", board, margin=0)
+
+
+PANELS = {"work": work, "widgets": widgets, "machine": machine, "sweep": sweep}

@@ -7,12 +7,13 @@ import { addAllocationCommands } from './commands/allocations';
 import { addAttach } from './commands/attach';
 import { Once } from './commands/once';
 import { addRunCommands } from './commands/runs';
+import { addSweepCommands } from './commands/sweeps';
 import { addOnTarget } from './commands/target';
 import { CommandIDs, DOMAIN, IBench, IPreferences } from './tokens';
 
 /** Those that make sense without a place that was clicked. */
 const IN_PALETTE = [CommandIDs.openSidebar, CommandIDs.allocate, CommandIDs.release, CommandIDs.restart, CommandIDs.attach, CommandIDs.openRun,
-  CommandIDs.stopRun, CommandIDs.removeRun, CommandIDs.launch, CommandIDs.devicesTable];
+  CommandIDs.stopRun, CommandIDs.removeRun, CommandIDs.launch, CommandIDs.runHeadless, CommandIDs.devicesTable];
 
 export const commandsPlugin: JupyterFrontEndPlugin<void> = {
   id: 'lepton-bench:commands',
@@ -25,6 +26,7 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
     const tools = { commands: app.commands, bench, preferences, trans, once: new Once() };
     addAllocationCommands(tools);
     addRunCommands(tools);
+    addSweepCommands(tools, app.serviceManager.contents);
     if (notebooks) addAttach(tools, notebooks);
     addOnTarget(app);
     for (const command of IN_PALETTE) palette?.addItem({ command, category: trans.__('Bench') });

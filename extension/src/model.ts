@@ -5,7 +5,7 @@ import { LogFeed } from './log';
 import type { Reply, Source, Want } from './plot/messages';
 import { addressOf, openSocket, request, send } from './request';
 import { Rows, Table } from './table';
-import type { AllocateOptions, AllocationRow, DeviceRow, IBench, ITable, LogChunk, RequestRow, Row, RunDetail, RunRow, ServerStatus } from './tokens';
+import type { AllocateOptions, AllocationRow, Changed, DeviceRow, IBench, ITable, LogChunk, NotebookForm, RequestRow, Row, RunDetail, RunRow, ServerStatus, SweepOptions } from './tokens';
 
 const LINGER = 5000; // milliseconds for which a table is kept after the last look
 
@@ -116,6 +116,14 @@ export class BenchModel implements IBench {
   async allocate(options: AllocateOptions): Promise<string> {
     return (await this.network.send<{ id: string }>('POST', 'api/requests', options)).id;
   }
+
+  notebook = (path: string): Promise<NotebookForm> => this.network.request(`api/notebooks/parameters?path=${encodeURIComponent(path)}`);
+
+  async sweep(options: SweepOptions): Promise<string> {
+    return (await this.network.send<{ id: string }>('POST', 'api/sweeps', options)).id;
+  }
+
+  sweepAgain = (run: string, changed: Changed = 'refuse'): Promise<void> => this.network.send('POST', `api/sweeps/${run}/again`, { changed });
 
   cancel = (id: string): Promise<void> => this.network.send('DELETE', `api/requests/${id}`);
   release = (name: string): Promise<void> => this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/release`, {});

@@ -5,7 +5,7 @@ import { ServerConnection } from '@jupyterlab/services';
 const NAMESPACE = 'lepton-bench';
 
 export class RequestError extends Error {
-  constructor(readonly status: number, message: string) {
+  constructor(readonly status: number, message: string, readonly type = '') {
     super(message);
   }
 }
@@ -30,9 +30,9 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
     // a proxy's page, not ours
   }
   if (response.ok) return data as T;
-  const said = (data as { message?: string } | null)?.message;
+  const { message: said, type } = (data ?? {}) as { message?: string; type?: string };
   if (response.status === 401 || response.status === 403) throw new RequestError(response.status, `${REFUSED} (${said || response.statusText})`);
-  throw new RequestError(response.status, response.status === 404 && path === 'api/status' ? MISSING : said || `${response.status} ${response.statusText}`);
+  throw new RequestError(response.status, response.status === 404 && path === 'api/status' ? MISSING : said || `${response.status} ${response.statusText}`, type);
 }
 
 export function send<T>(method: string, path: string, body?: object): Promise<T> {

@@ -59,6 +59,9 @@ export interface RequestRow extends Row {
   kernel: string | null;
 }
 
+/** What a table shows of a parameter or a recorded value. */
+export type Plain = number | string | boolean | null;
+
 export type Status = 'waiting' | 'running' | 'done' | 'failed' | 'stopped' | 'lost' | 'damaged';
 
 /** What is known of a run wherever it is listed. */
@@ -76,13 +79,27 @@ export interface RunFacts extends Row {
   reason: string | null;
   attempt: number;
   checkpoint: number | null;
+  parent: string | null; // the run that has begun it
+  output?: string | null; // of a headless notebook or a sweep: where a browser finds what it has written
+  output_at?: string | null; // or where that is instead
+}
+
+/** How a sweep stands. */
+export interface Sets {
+  total: number;
+  done: number;
+  failed: number;
+  running: number;
+  waiting: number;
 }
 
 export interface RunRow extends RunFacts {
   restarts: number;
   step: number | null;
   progress: { done: number; total: number | null } | null;
-  values: Record<string, number | string>;
+  values: Record<string, Plain>;
+  parameters?: Record<string, Plain>; // of a headless notebook
+  sets?: Sets | null; // of a sweep
 }
 
 /** One run, all of it: the fields of RunRecord and what lies in its folder. */
@@ -98,6 +115,7 @@ export interface RunDetail extends RunFacts {
   parameters: Record<string, unknown>;
   steps: number | null;
   extra: Record<string, unknown>;
+  values: Record<string, unknown>;
   checkpoints: { step: number; bytes: number; time: number }[];
   directory: string;
   log_sizes: number[];
@@ -122,6 +140,34 @@ export interface AllocateOptions {
   priority?: number;
   timeout?: number; // seconds
   kernel?: string; // id of the kernel that will own it
+}
+
+/** One parameter of a notebook. */
+export interface ParameterField {
+  name: string;
+  default: string; // as it stands in the cell
+  type: string; // what the cell says; empty: nothing
+  help: string;
+  kind: 'int' | 'number' | 'bool' | 'str' | 'any';
+}
+
+/** What a notebook takes. */
+export interface NotebookForm {
+  tagged: boolean; // there is a parameters cell
+  parameters: ParameterField[];
+}
+
+/** What becomes of results that other code has made. */
+export type Changed = 'refuse' | 'keep' | 'again';
+
+export interface SweepOptions {
+  path: string; // of the notebook, below the server's folder
+  space: Record<string, unknown[]>;
+  devices_each?: number;
+  parallel?: number;
+  retries?: number;
+  output?: string;
+  changed?: Changed;
 }
 
 export interface ServerStatus {
@@ -162,6 +208,9 @@ export interface IBench {
   cancel(request: string): Promise<void>;
   release(allocation: string): Promise<void>;
   restart(allocation: string): Promise<void>;
+  notebook(path: string): Promise<NotebookForm>;
+  sweep(options: SweepOptions): Promise<string>; // id of its run
+  sweepAgain(run: string, changed?: Changed): Promise<void>; // what is not done
   stop(run: string, kill?: boolean): Promise<void>;
   remove(run: string): Promise<void>;
 }
@@ -195,5 +244,9 @@ export namespace CommandIDs {
   export const devicesTable = 'lepton-bench:devices-table'; // toggles the table behind the tiles
   export const onTarget = 'lepton-bench:on-target'; // args {command}: that command, for what a context menu was opened on
   export const launch = 'lepton-bench:launch'; // the dialog for the current notebook
+  export const openOutput = 'lepton-bench:open-output'; // args {run, output?}: the notebook that a headless run has written
+  export const revealRun = 'lepton-bench:reveal-run'; // args {run}: in the sidebar
+  export const runHeadless = 'lepton-bench:run-headless'; // the dialog for the current notebook
+  export const sweepAgain = 'lepton-bench:sweep-again'; // args {run}
   export const copyRunId = 'lepton-bench:copy-run-id'; // args {run}
 }

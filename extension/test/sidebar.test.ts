@@ -2,17 +2,19 @@ import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { BenchModel } from '../src/model';
-import { countRuns, filterRuns, sortRuns } from '../src/sidebar/filter';
+import { countRuns, sortRuns } from '../src/sidebar/filter';
 import { AllocateForm } from '../src/sidebar/form';
-import { bytes, duration, share, timeLeft, value } from '../src/sidebar/format';
+import { bytes, duration, given, setsText, share, timeLeft, value } from '../src/sidebar/format';
 import { lastMinutes, path, summary } from '../src/sidebar/history';
+import { arrange, childrenOf, isOpen, parentOf } from '../src/sidebar/tree';
 import { inSight, reveal, step } from '../src/sidebar/window';
 import { summarize } from '../src/statusbar/summary';
 import { argumentsOf } from '../src/commands/arguments';
 import type { AllocationRow, DeviceRow, RunRow } from '../src/tokens';
 import { FakeNetwork } from './fakes';
 
-const trans = { __: (text: string, ...given: unknown[]) => text.replace(/%(\d)/g, (_, n) => String(given[Number(n) - 1])) } as TranslationBundle;
+const fill = (text: string, given: unknown[]): string => text.replace(/%(\d)/g, (_, n) => String(given[Number(n) - 1]));
+const trans = { __: (text: string, ...given: unknown[]) => fill(text, given), _n: (one: string, many: string, n: number) => fill(n === 1 ? one : many, [n]) } as TranslationBundle;
 const run = (id: string, more: Partial<RunRow> = {}): RunRow => ({ key: id, id, name: 'train', status: 'done', created: 0, arguments: '', allocation: null, ...more }) as RunRow;
 
 test('sizes, durations and values as a person reads them', () => {
@@ -31,14 +33,60 @@ test('time left at the pace so far; nothing where nothing can be said', () => {
 
 test('runs: the newest first, found by words and by status', () => {
   const rows = sortRuns([run('a', { created: 1 }), run('b', { created: 3, status: 'running', arguments: 'lr=0.1, Epochs=5' }), run('c', { created: 3, name: 'evaluate', status: 'waiting' })]);
-  const ids = (text: string, status: '' | 'going' | 'done' = ''): string => filterRuns(rows, { text, status }).map(r => r.id).join('');
+  const ids = (text: string, status: '' | 'going' | 'done' = ''): string => arrange(rows, { text, status }, new Map()).lines.map(({ row }) => row.id).join('');
   assert.equal(ids(''), 'cba');
   assert.equal(ids('epochs TRAIN'), 'b');
   assert.equal(ids('', 'going'), 'cb');
   assert.equal(ids('train', 'done'), 'a');
   assert.equal(ids('nothing like it'), '');
-  assert.equal(filterRuns(rows, { text: '  ', status: '' }), rows);
+  assert.equal(ids('  '), 'cba');
   assert.deepEqual(countRuns(rows), { all: 3, going: 2 });
+});
+
+const sweep = run('s', { kind: 'sweep', name: 'night', status: 'running', created: 2, arguments: "{'lr': [0.1, 0.01]}" });
+const set = (id: string, words: string, more: Partial<RunRow> = {}): RunRow => run(id, { kind: 'notebook', name: 'night', parent: 's', arguments: words, created: 3, ...more });
+const night = sortRuns([run('a', { created: 1 }), sweep, set('t1', 'lr=0.1', { status: 'failed' }), set('t2', 'lr=0.01'), run('u', { parent: 't2', created: 4, name: 'inside' }), run('v', { parent: 'gone', created: 5 })]);
+const tree = (text = '', status: '' | 'failed' = '', said: [string, boolean][] = []): string =>
+  arrange(night, { text, status }, new Map(said)).lines.map(({ row, depth, open }) => `${'.'.repeat(depth)}${row.id}${open === null ? '' : open ? '-' : '+'}`).join(' ');
+
+test('a sweep is one line with its sets below it, as long as it goes on or somebody wants it', () => {
+  assert.equal(tree(), 'v s- .t1 .t2+ a', 'the newest first, its sets in their order');
+  assert.equal(tree('', '', [['s', false]]), 'v s+ a');
+  assert.equal(tree('', '', [['t2', true]]), 'v s- .t1 .t2- ..u a');
+  assert.deepEqual([isOpen({ ...sweep, status: 'done' }, new Map()), isOpen({ ...sweep, status: 'done' }, new Map([['s', true]])), isOpen(night[5], new Map())], [false, true, false]);
+  const { lines } = arrange(night, { text: '', status: '' }, new Map([['t2', true]]));
+  assert.deepEqual(lines.map((_, i) => parentOf(lines, i)), [-1, -1, 1, 1, 3, -1]);
+});
+
+test('words and states find sets, which are shown below their sweep', () => {
+  assert.equal(tree('lr=0.01', '', [['s', false]]), 's- .t2+', 'opened, since it is looked for');
+  assert.equal(tree('night', '', [['s', false]]), 's+', 'all of it is meant');
+  assert.equal(tree('0.01'), 's- .t2+', 'the sweep has the words too, but they tell its sets apart');
+  assert.equal(tree('inside'), 's- .t2- ..u');
+  assert.equal(tree('', 'failed'), 's- .t1');
+  assert.equal(tree('lr=0.01', 'failed'), '');
+  assert.deepEqual([arrange(night, { text: 'night', status: '' }, new Map([['s', false]])).found, arrange(night, { text: '', status: '' }, new Map()).found], [4, 6], 'with what they have begun');
+});
+
+test('nothing is below itself, whatever a record says', () => {
+  const rows = sortRuns([run('a', { parent: 'b', created: 1 }), run('b', { parent: 'a', created: 2 }), run('c', { parent: 'c', created: 3 })]);
+  assert.deepEqual([...childrenOf(rows)].map(([id, kids]) => [id, kids.map(k => k.id)]), [['a', ['b']]]);
+  assert.deepEqual(arrange(rows, { text: '', status: '' }, new Map([['a', true]])).lines.map(({ row }) => row.id), ['c', 'a', 'b']);
+});
+
+test('a sweep of thousands is arranged in no time', () => {
+  const many = sortRuns([sweep, ...Array.from({ length: 5000 }, (_, i) => set(`t${String(i).padStart(4, '0')}`, `seed=${i}`))]);
+  const start = performance.now();
+  const { lines } = arrange(many, { text: 'seed=49', status: '' }, new Map());
+  assert.equal(lines.length, 1 + 111);
+  assert.ok(performance.now() - start < 500);
+});
+
+test('how a sweep stands, in words', () => {
+  assert.equal(setsText({ total: 32, done: 11, failed: 1, running: 2, waiting: 18 }, trans), '12 of 32 sets, 1 failed');
+  assert.equal(setsText({ total: 4, done: 4, failed: 0, running: 0, waiting: 0 }, trans), '4 sets');
+  assert.deepEqual([true, null, 0.5].map(value), ['True', 'None', '0.5']);
+  assert.deepEqual([3e-4, 1e-7, 123456, 0.1 + 0.2, 'adam', null].map(given), ['0.0003', '1e-7', '123456', '0.3', 'adam', 'None']);
 });
 
 test('of 5,000 rows a few are drawn, wherever one is', () => {

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Request', 'BadRequest', 'check_options', 'Requests', 'release_allocation', 'restart_allocation', 'WrongState',
-           'stop_run', 'remove_run', 'kernel_pid', 'kernel_owner', 'kernels_by_pid']
+           'stop_run', 'remove_run', 'descendants', 'kernel_pid', 'kernel_owner', 'kernels_by_pid']
 
 # %% ../../nbs/jupyter/57_actions.ipynb #c002
 import os
@@ -21,11 +21,11 @@ from typing import Any
 
 from ..bench import check_name, plan
 from ..engines.base import Handle, get_engine
-from ..errors import AllocationError, BenchError
+from ..errors import AllocationError, BenchError, DamagedError
 from .run_files import NotThere, run_folder
 from ..processes import ProcessId, signal_process, wait_gone
 from ..run import Run, ask, ask_to_stop, connect, release
-from ..runs.store import read_run, runs_directory
+from ..runs.store import list_runs, read_run, runs_directory
 from ..settings import settings
 from ..workers.allocations import Spec, allocations_directory, is_living, read_allocation
 from ..workers.forkserver import forkserver_runs
@@ -164,11 +164,29 @@ def stop_run(id: str, kill: bool = False) -> None:
     ask_to_stop(Run(folder), kill)
 
 def remove_run(id: str) -> None:
-    "Remove a run with all it has stored."
-    folder = run_folder(id)
-    if not _is_over(folder): raise WrongState(f"run {id} goes on: stop it first")
-    os.rename(folder, runs_directory()/f".removed-{id}-{secrets.token_hex(3)}")
+    "Remove a run with all it has stored; with a sweep or a notebook go the runs that it has begun."
+    if not _is_over(run_folder(id)): raise WrongState(f"run {id} goes on: stop it first")
+    below = descendants(id)
+    if going := [one for one in below if not _is_over(runs_directory()/one)]:
+        raise WrongState(f"run {going[0]}, which {id} has begun, goes on: stop it first" + (f" ({len(going) - 1} more go on)" if going[1:] else ""))
+    for one in (*reversed(below), id):  # itself last: what is left after a power cut can be removed again
+        if (runs_directory()/one).is_dir(): os.rename(runs_directory()/one, runs_directory()/f".removed-{one}-{secrets.token_hex(3)}")
     for path in runs_directory().glob(".removed-*"): shutil.rmtree(path, ignore_errors=True)
+
+def descendants(id: str) -> list[str]:  # ids, parents first
+    "The runs that a sweep or a notebook has begun, and those that they have begun."
+    children = dict[str, list[str]]()
+    try:
+        if read_run(run_folder(id)).kind not in ("notebook", "sweep"): return []
+    except DamagedError: return []
+    for record in list_runs():
+        if record.parent: children.setdefault(record.parent, []).append(record.id)
+    found = dict.fromkeys([id])
+    for one in (queue := [id]):  # grows while it is read
+        new = [child for child in children.get(one, []) if child not in found]
+        found |= dict.fromkeys(new)
+        queue += new
+    return list(found)[1:]
 
 def _is_over(folder: Path) -> bool:
     "Whether nobody writes there any more; a folder without a record may be one that is just being made."

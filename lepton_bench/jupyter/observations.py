@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Stamp', 'FINISHED', 'stamp_of', 'settled', 'AllocationsLook', 'allocation_row', 'processor_seconds', 'ProcessorUse',
-           'device_row', 'DevicesLook', 'run_row', 'RunsLook', 'run_details', 'DetailsLook']
+           'device_row', 'DevicesLook', 'place_of', 'headless_row', 'run_row', 'RunsLook', 'run_details', 'DetailsLook']
 
 # %% ../../nbs/jupyter/55_observations.ipynb #c002
+import json
 import math
 import os
 import socket
@@ -136,12 +137,36 @@ def _progress(record: RunRecord) -> dict | None:
     if not found or not all(isinstance(n, int | float) and math.isfinite(n) for n in found): return None
     return {"done": found[0], "total": found[1] or None}
 
-def run_row(record: RunRecord) -> dict:
+def place_of(file: Any,  # a path, or None
+             root: Path | None,  # the folder that browsers see; None: none
+             ) -> dict:  # output: as a browser names it, or None; output_at: where it is instead
+    "Where a browser finds a file."
+    if not file: return {"output": None, "output_at": None}
+    try: inside = Path(file).relative_to(root) if root else None
+    except ValueError: inside = None
+    seen = inside is not None and not any(p.startswith(".") for p in inside.parts)
+    return {"output": inside.as_posix() if inside and seen else None, "output_at": None if seen else str(file)}
+
+def _short(value: Any) -> Any:
+    "A parameter's or a recorded value as a table shows it."
+    if value is None or isinstance(value, int | float): return value
+    return (value if isinstance(value, str) else json.dumps(value, default=str))[:80]
+
+def headless_row(record: RunRecord, root: Path | None) -> dict:
+    "What a headless notebook or a sweep has besides."
+    place = place_of(record.extra.get("output"), root)
+    if record.kind == "sweep": return {"sets": record.extra.get("sets"), "best": record.extra.get("best"), **place}
+    return {"parameters": {k: _short(v) for k, v in islice(record.parameters.items(), 24)}, **place}
+
+def run_row(record: RunRecord, root: Path | None = None  # the folder that browsers see
+            ) -> dict:
     "A run as one of thousands."
-    same = ("id", "name", "kind", "status", "created", "started", "ended", "world_size", "allocation", "attempt", "checkpoint")
-    values = dict(islice((record.extra.get("values") or {}).items(), 6))
+    same = ("id", "name", "kind", "status", "created", "started", "ended", "world_size", "allocation", "attempt", "checkpoint", "parent")
+    headless = record.kind in ("notebook", "sweep")
+    values = {k: _short(v) for k, v in islice((record.extra.get("values") or {}).items(), 24 if headless else 6)}
     return {"key": record.id, **{k: getattr(record, k) for k in same}, "arguments": record.arguments[:200], "reason": (record.reason or "")[:300] or None,
-            "restarts": len(record.restarts), "step": record.steps, "progress": _progress(record), "values": values}
+            "restarts": len(record.restarts), "step": record.steps, "progress": _progress(record), "values": values,
+            **(headless_row(record, root) if headless else {})}
 
 # %% ../../nbs/jupyter/55_observations.ipynb #c019
 @dataclass(slots=True)
@@ -153,9 +178,10 @@ class _Seen:
 
 class RunsLook:
     "The runs of this home."
-    def __init__(self, sweep: int = 20  # finished runs that are looked at each time
+    def __init__(self, sweep: int = 20,  # finished runs that are looked at each time
+                 root: Path | None = None,  # the folder that browsers see
                  ):
-        self.directory, self.sweep = runs_directory(), sweep
+        self.directory, self.sweep, self.root = runs_directory(), sweep, root
         self.stamp: Stamp | None = None
         self.seen: dict[str, _Seen] = {}
         self.going: set[str] = set()  # those that go on, or are being made
@@ -197,7 +223,7 @@ class RunsLook:
         ours = record.host in ("", socket.gethostname()) and record.supervisor and not record.finished
         seen.supervisor = ProcessId.from_dict(record.supervisor) if ours and record.supervisor else None
         self._keep(id, record.finished)
-        return run_row(record if record.id == id else replace(record, id=id))  # a copied folder
+        return run_row(record if record.id == id else replace(record, id=id), self.root)  # a copied folder
 
     def _keep(self, id: str, finished: bool) -> None:
         "Whether to look at it each time, or in turn."
@@ -216,7 +242,8 @@ class RunsLook:
 def _changed(folder: Path) -> float: return stamp[1]/1e9 if (stamp := stamp_of(folder)) else 0.  # unix seconds
 
 # %% ../../nbs/jupyter/55_observations.ipynb #c025
-def run_details(id: str) -> dict:  # BenchError if there is no such run
+def run_details(id: str, root: Path | None = None  # the folder that browsers see
+                ) -> dict:  # BenchError if there is no such run
     "The whole record, and what lies beside it."
     folder = runs_directory()/id
     try: record = read_run(folder)
@@ -227,17 +254,18 @@ def run_details(id: str) -> dict:  # BenchError if there is no such run
         state = stamp_of(path/"state.pt") or (0, 0, 0)
         checkpoints.append({"step": checkpoint_step(path), "bytes": state[2], "time": state[1]/1e9})
     return {"key": id, **asdict(record), "id": id, "checkpoints": checkpoints, "directory": str(folder), "log_sizes": sizes,
-            "progress": _progress(record), "values": record.extra.get("values") or {}, "has_system": any((folder/"metrics").glob("*.system.arrow"))}
+            "progress": _progress(record), "values": record.extra.get("values") or {}, "has_system": any((folder/"metrics").glob("*.system.arrow")),
+            **place_of(record.extra.get("output"), root)}
 
 class DetailsLook:
     "One run, looked at again and again."
-    def __init__(self, id: str):
-        self.id, self.folder = id, runs_directory()/id
+    def __init__(self, id: str, root: Path | None = None):
+        self.id, self.folder, self.root = id, runs_directory()/id, root
         self.stamps: list[Stamp | None] = []
 
     def look(self) -> dict | None:  # None: nothing has changed; BenchError if there is no such run
         stamps = [settled(stamp_of(self.folder/name)) for name in ("run.json", "checkpoints", "metrics", "logs")]
         if self.stamps and self.stamps == stamps and stamps[0]: return None
-        found = run_details(self.id)
+        found = run_details(self.id, self.root)
         self.stamps = stamps if found["status"] in FINISHED else []
         return found

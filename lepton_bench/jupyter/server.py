@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RESOURCE', 'ROUTES', 'code_of', 'BenchHandler', 'StatusHandler', 'RequestsHandler', 'RequestHandler',
-           'AllocationHandler', 'StopHandler', 'RunHandler', 'MetricsHandler', 'SourceHandler', 'OutputHandler',
-           'LogHandler', 'LogPartHandler', 'BenchSocket', 'BenchApp']
+           'AllocationHandler', 'StopHandler', 'RunHandler', 'ParametersHandler', 'SweepsHandler', 'AgainHandler',
+           'MetricsHandler', 'SourceHandler', 'OutputHandler', 'LogHandler', 'LogPartHandler', 'BenchSocket',
+           'BenchApp']
 
 # %% ../../nbs/jupyter/64_server.ipynb #c002
 import os
@@ -23,6 +24,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..errors import BenchError, DeviceError, SettingsError
 from .actions import BadRequest, WrongState, kernel_owner, kernels_by_pid, release_allocation, remove_run, restart_allocation, stop_run
+from .headless import again, contents_root, describe_notebook, notebook_file, start_sweep
 from .page import Page, encode
 from .run_files import NotThere, csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
 from .service import EVENTS, Service, event_schemas, status, tell
@@ -127,6 +129,27 @@ class RunHandler(BenchHandler):
     @authorized
     async def delete(self, id: str) -> None: await self.answer(self.service.act, remove_run, id)
 
+# %% ../../nbs/jupyter/64_server.ipynb #4794466c
+class ParametersHandler(BenchHandler):
+    "What a notebook takes."
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        path = self.get_query_argument("path", "")
+        await self.answer(self.service.read, lambda: describe_notebook(notebook_file(self.contents_manager, path)), otherwise=400)
+
+class SweepsHandler(BenchHandler):
+    "Begin a sweep."
+    @web.authenticated
+    @authorized
+    async def post(self) -> None: await self.answer(self.service.act, start_sweep, self.contents_manager, self.get_json_body(), code=201)
+
+class AgainHandler(BenchHandler):
+    "Run what of a sweep is not done."
+    @web.authenticated
+    @authorized
+    async def post(self, id: str) -> None: await self.answer(self.service.act, again, id, self.get_json_body())
+
 # %% ../../nbs/jupyter/64_server.ipynb #c011
 def _points(id: str) -> Any:
     from lepton_bench.runs.metrics import read_metrics
@@ -222,6 +245,9 @@ ROUTES: list[tuple[str, type]] = [
     (r"api/runs/([^/]+)/output", OutputHandler),
     (r"api/runs/([^/]+)/logs/([^/]+)", LogHandler),
     (r"api/runs/([^/]+)/logs/([^/]+)/part", LogPartHandler),
+    (r"api/notebooks/parameters", ParametersHandler),
+    (r"api/sweeps", SweepsHandler),
+    (r"api/sweeps/([^/]+)/again", AgainHandler),
     (r"ws", BenchSocket),
 ]
 
@@ -235,7 +261,8 @@ class BenchApp(ExtensionApp):
         server = self.serverapp
         assert server is not None and server.event_logger is not None
         for schema in event_schemas(): server.event_logger.register_event_schema(schema)
-        self.service = Service(kernels=lambda: kernels_by_pid(server.kernel_manager), emit=self.emit)
+        self.service = Service(kernels=lambda: kernels_by_pid(server.kernel_manager), emit=self.emit,
+                               root=contents_root(server.contents_manager))
         self.settings["lepton_bench_service"] = self.service
         server.io_loop.add_callback(self.service.start)
 

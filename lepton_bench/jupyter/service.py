@@ -57,10 +57,11 @@ class Service:
     def __init__(self,
                  kernels: Callable[[], Mapping[int, str]] = dict,  # process number -> id of the kernel; called on the loop
                  emit: Callable[[str, dict], None] = lambda name, event: None,  # "run" or "allocation", what happened; called on the loop
+                 root: Path | None = None,  # the folder that browsers see
                  ):
-        self.kernels, self.emit = kernels, emit
+        self.kernels, self.emit, self.root = kernels, emit, root
         self.looking, self.files, self.acting = (ThreadPoolExecutor(n, f"lepton-{name}") for n, name in ((1, "looks"), (4, "files"), (16, "actions")))
-        self.allocations, self.devices, self.runs = AllocationsLook(), DevicesLook(), RunsLook()
+        self.allocations, self.devices, self.runs = AllocationsLook(), DevicesLook(), RunsLook(root=root)
         self.requests, self.shelf = Requests(partial(tell, self)), Shelf()
         self.topics = Topics(partial(make_topic, self))
         self.topics.lasting |= {"devices": Topic(partial(look_at_devices, self), 2.), "allocations": Topic(partial(look_at_allocations, self), .5),
@@ -122,7 +123,7 @@ def make_topic(service: Service, name: str) -> Topic | None:
     "A topic that somebody asks for."
     kind, _, id = name.partition("/")
     if kind != "run": return None
-    details = DetailsLook(id)
+    details = DetailsLook(id, service.root)
     def read() -> dict | None:
         run_folder(id)  # says whether there is such a run
         return details.look()

@@ -24,8 +24,13 @@ const has = (args: ReadonlyPartialJSONObject, fits: (status: Status) => boolean)
 export function addRunCommands(tools: Tools): void {
   const { commands, bench, preferences, trans, once } = tools;
 
+  const lost = (kind: unknown, name: string): string =>
+    kind === 'sweep' ? trans.__('%1: the runs of its sets and all that was launched in them are deleted for ever, with their metrics and logs. The notebooks that were written stay.', name)
+      : kind === 'notebook' ? trans.__('%1: its log and values, and the runs that were launched in it, are deleted for ever. The notebook that was written stays.', name)
+        : trans.__('%1: its metrics, logs and checkpoints are deleted for ever.', name);
+
   commands.addCommand(CommandIDs.stopRun, {
-    label: args => (args.kill ? trans.__('Kill Run') : args.run ? trans.__('Stop Run') : trans.__('Stop a Run…')),
+    label: args => (args.kill ? trans.__('Kill Run') : args.kind === 'sweep' ? trans.__('Stop Sweep') : args.run ? trans.__('Stop Run') : trans.__('Stop a Run…')),
     caption: args => (args.kill ? trans.__('End its processes at once') : trans.__('Ask the ranks to stop; the devices stay yours')),
     icon: stopIcon,
     isEnabled: args => bench.connected && has(args, going),
@@ -38,7 +43,7 @@ export function addRunCommands(tools: Tools): void {
   });
 
   commands.addCommand(CommandIDs.removeRun, {
-    label: args => (args.run ? trans.__('Delete Run') : trans.__('Delete a Run…')),
+    label: args => (args.kind === 'sweep' ? trans.__('Delete Sweep') : args.run ? trans.__('Delete Run') : trans.__('Delete a Run…')),
     caption: trans.__('Delete a run with its metrics, logs and checkpoints'),
     icon: deleteIcon,
     isEnabled: args => bench.connected && has(args, status => !going(status)),
@@ -46,7 +51,7 @@ export function addRunCommands(tools: Tools): void {
       const run = await findRun(tools, args, trans.__('Delete which run?'), row => !going(row.status), trans.__('There is no run that has ended.'));
       if (!run) return false;
       const name = args.name ? `${String(args.name)} (${run})` : run;
-      if (preferences.confirm && !(await confirm(trans.__('Delete the run?'), trans.__('%1: its metrics, logs and checkpoints are deleted for ever.', name), trans.__('Delete'), trans))) return false;
+      if (preferences.confirm && !(await confirm(trans.__('Delete the run?'), lost(args.kind, name), trans.__('Delete'), trans))) return false;
       await bench.remove(run);
       return true;
     })

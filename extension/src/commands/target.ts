@@ -17,7 +17,7 @@ export function addOnTarget(app: JupyterFrontEnd): void {
     label: args => (known(args) ? commands.label(...target(args)) : ''),
     caption: args => (known(args) ? commands.caption(...target(args)) : ''),
     icon: args => (known(args) ? commands.icon(...target(args)) : undefined),
-    isVisible: known,
+    isVisible: args => known(args) && commands.isVisible(...target(args)),
     isEnabled: args => known(args) && commands.isEnabled(...target(args)),
     execute: args => commands.execute(...target(args))
   });

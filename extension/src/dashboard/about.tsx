@@ -9,7 +9,7 @@ import { elapsed, statusText, timeText, valueText } from './texts';
 export type Source = Awaited<ReturnType<IBench['source']>>;
 
 function Facts({ rows }: { rows: [string, React.ReactNode][] }): React.JSX.Element {
-  const there = rows.filter(([, value]) => value !== null && value !== undefined && value !== '');
+  const there = rows.filter(([, value]) => value !== null && value !== undefined && value !== false && value !== '');
   return <dl className="jp-lb-Facts">{there.map(([name, value]) => <React.Fragment key={name}><dt>{name}</dt><dd>{value}</dd></React.Fragment>)}</dl>;
 }
 
@@ -60,7 +60,10 @@ function Made({ source, problem, trans }: { source: Source | null; problem: stri
 /** The whole page. */
 export function About({ run, source, problem, trans }: { run: RunDetail; source: Source | null; problem: string; trans: TranslationBundle }): React.JSX.Element {
   const parameters = Object.entries(run.parameters ?? {});
-  const extra = Object.entries(run.extra ?? {}).filter(([, value]) => value !== null && typeof value !== 'object');
+  const headless = ['notebook', 'sweep'].includes(run.kind);
+  const recorded = run.kind === 'notebook' ? Object.entries(run.values ?? {}) : [];
+  const place = (name: string): React.ReactNode => headless && typeof run.extra?.[name] === 'string' && <code>{String(run.extra[name])}</code>;
+  const extra = Object.entries(run.extra ?? {}).filter(([name, value]) => value !== null && typeof value !== 'object' && !(headless && ['notebook', 'output'].includes(name)));
   const state = [statusText(run.status, trans), run.reason].filter(Boolean).join(': ');
   return (
     <>
@@ -75,10 +78,12 @@ export function About({ run, source, problem, trans }: { run: RunDetail; source:
           [trans.__('allocation'), run.allocation], [trans.__('ranks'), run.world_size], [trans.__('engine'), run.engine],
           [trans.__('user'), `${run.user}@${run.host}`], [trans.__('working directory'), <code>{run.cwd}</code>], [trans.__('folder'), <code>{run.directory}</code>],
           [trans.__('git commit'), source?.git_commit && <code>{source.git_commit}</code>],
+          [trans.__('notebook'), place('notebook')], [trans.__('output'), place('output')], [trans.__('begun by'), run.parent && <code>{run.parent}</code>],
           ...extra.map(([name, value]): [string, React.ReactNode] => [name, valueText(value)])
         ]} />
       </section>
       {parameters.length > 0 && <section><h2>{trans.__('Parameters')}</h2><Facts rows={parameters.map(([name, value]) => [name, <code>{valueText(value)}</code>])} /></section>}
+      {recorded.length > 0 && <section><h2>{trans.__('Values')}</h2><Facts rows={recorded.map(([name, value]) => [name, <code>{valueText(value)}</code>])} /></section>}
       <Restarts run={run} trans={trans} />
       <Made source={source} problem={problem} trans={trans} />
     </>

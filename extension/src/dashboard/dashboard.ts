@@ -12,8 +12,9 @@ import { DevicesPage } from './devices';
 import { statusIcon } from './icons';
 import { LogsPage } from './logs';
 import { PlotsPage } from './plots';
+import { SetsPage } from './setspage';
 import { fileName, isOver, statusText, waitingText } from './texts';
-import { action, attempt, StatusItem, StopItem } from './toolbar';
+import { action, attempt, OutputItem, StatusItem, StopItem } from './toolbar';
 
 const GRACE = 1500; // milliseconds for which a lost connection is not spoken of
 
@@ -27,9 +28,13 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private readonly about: AboutPage;
   private readonly checkpoints: CheckpointsPage;
   private readonly devices: DevicesPage;
+  private readonly sets: SetsPage;
+  private readonly outputItem: OutputItem;
+  private wanted: number | null = null; // the page, as long as nobody knows what kind of run it is
   private readonly status: StatusItem;
   private readonly stopItem: StopItem;
   private readonly release: Widget;
+  private png!: Widget;
   private readonly table: ITable<RunDetail>;
   private rows: ITable<RunRow> | null = null; // for progress, while it goes on
   private readonly allocations: ITable<AllocationRow>;
@@ -47,12 +52,14 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.title.closable = true;
     this.title.label = run;
     this.title.icon = statusIcon(undefined);
-    const empty = trans.__('No metrics: lb.log(step=i, loss=loss) in the launched function draws curves here.');
+    const empty = trans.__('No metrics: lb.log(step=i, loss=loss) in the launched function or notebook draws curves here.');
     this.plots = new PlotsPage(bench, run, trans, { empty, drawn });
     this.logs = new LogsPage(bench, run, trans);
     this.about = new AboutPage(bench, run, trans);
     this.checkpoints = new CheckpointsPage(trans);
     this.devices = new DevicesPage(bench, run, trans);
+    this.sets = new SetsPage(bench, commands, trans);
+    this.outputItem = new OutputItem(commands, trans);
     this.status = new StatusItem(trans);
     this.stopItem = new StopItem(bench, commands, trans);
     this.release = action({ label: trans.__('Release'), tooltip: trans.__('give the devices of its allocation back'), onClick: () => void this.giveBack() });
@@ -73,11 +80,12 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     toolbar.node.setAttribute('aria-label', trans.__('run'));
     toolbar.addItem('status', this.status);
     toolbar.addItem('spacer', Toolbar.createSpacerItem());
+    toolbar.addItem('output', this.outputItem);
     toolbar.addItem('stop', this.stopItem);
     toolbar.addItem('release', this.release);
     toolbar.addItem('source', action({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
-    toolbar.addItem('csv', action({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv')) }));
-    toolbar.addItem('png', action({ icon: downloadIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() }));
+    toolbar.addItem('csv', action({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => void this.saveCsv() }));
+    toolbar.addItem('png', (this.png = action({ icon: downloadIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() })));
     this.release.hide();
   }
 
@@ -102,14 +110,14 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.showPage();
   }
 
-  private addPage(page: Widget, label: string): void {
+  private addPage(page: Widget, label: string, index = this.bar.titles.length): void {
     page.title.label = label;
     page.title.className = `jp-lb-Tab-${++this.tabs}`;
     page.addClass('jp-lb-Page');
     page.node.setAttribute('role', 'tabpanel');
     page.node.setAttribute('aria-label', label);
     page.hide();
-    this.bar.addTab(page.title);
+    this.bar.insertTab(index, page.title);
     this.pages.addWidget(page);
   }
 
@@ -124,7 +132,27 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   }
 
   set page(index: number) {
+    if (!this.detail) this.wanted = index;
     this.bar.currentIndex = index >= 0 && index < this.bar.titles.length ? index : 0;
+  }
+
+  /** The pages that fit the kind of run: once it is known. */
+  private arrange({ kind }: RunDetail): void {
+    const wanted = this.wanted;
+    if (kind === 'sweep') {
+      for (const page of [this.plots, this.checkpoints, this.devices]) this.bar.removeTab(page.title);
+      this.addPage(this.sets, this.trans.__('Sets'), 0);
+      this.png.hide();
+      this.page = wanted ?? 0;
+      this.showPage();
+    } else if (kind === 'notebook' && wanted === null) this.page = this.bar.titles.indexOf(this.logs.title); // most log no metrics
+  }
+
+  private async saveCsv(): Promise<void> {
+    if (this.detail?.kind !== 'sweep') return download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv'));
+    const url = URL.createObjectURL(new Blob([await this.sets.csv()], { type: 'text/csv' }));
+    download(url, fileName(this.run, 'sets.csv'));
+    setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser has taken it by then
   }
 
   private showSource(): void {
@@ -151,16 +179,20 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   }
 
   private take(run: RunDetail): void {
+    const first = !this.detail;
     this.detail = run;
+    if (first) this.arrange(run);
     const { title, trans } = this, over = isOver(run.status);
-    title.label = run.name || run.id;
+    title.label = run.kind === 'notebook' && run.arguments ? `${run.name}: ${run.arguments}` : run.name || run.id;
     title.caption = [run.name, run.id, [statusText(run.status, trans), run.reason].filter(Boolean).join(': ')].filter(Boolean).join('\n');
     title.icon = statusIcon(run.status);
     this.plots.end(over);
     this.devices.plots.end(over);
     this.logs.setRanks(run.log_sizes.length || run.world_size, over);
     for (const page of [this.about, this.checkpoints, this.devices]) page.set(run);
-    this.status.run = this.stopItem.run = run;
+    if (run.kind === 'sweep') this.sets.set(run);
+    this.status.run = this.stopItem.run = this.outputItem.run = run;
+    this.outputItem.update();
     this.stopItem.update();
     this.watchRows(run.status === 'running');
     this.stepped();
@@ -226,6 +258,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.allocations.dispose();
     this.table.dispose();
     this.rows?.dispose();
+    if (!this.sets.isDisposed) this.sets.dispose(); // it may not be one of the pages
     super.dispose();
   }
 }

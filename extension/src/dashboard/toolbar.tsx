@@ -1,11 +1,12 @@
 /** What stands above a dashboard: how the run is, and what can be done about it. */
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { addToolbarButtonClass, ReactWidget, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
+import { addToolbarButtonClass, notebookIcon, ReactWidget, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 import { CommandIDs, type IBench, type RunDetail, type RunRow } from '../tokens';
 import { statusIcon } from './icons';
+import { setsText } from '../sidebar/format';
 import { durationText, elapsed, isOver, statusText } from './texts';
 
 const PATIENCE = 5000; // milliseconds after Stop; then Kill is offered
@@ -24,7 +25,7 @@ function useNow(ticks: boolean): number {
 export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | undefined; trans: TranslationBundle }): React.JSX.Element {
   const now = useNow(run.status === 'running'), Icon = statusIcon(run.status), progress = row?.progress ?? null;
   const share = progress?.total ? Math.min(1, progress.done / progress.total) : null;
-  const left = share && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
+  const left = share && run.kind !== 'notebook' && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
   const words = [statusText(run.status, trans), elapsed(run, now), ['running', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason].filter(Boolean).join(' · ');
   return (
     <span className="jp-lb-Status" data-status={run.status} title={[run.name, run.id, words].join('\n')}>
@@ -32,7 +33,7 @@ export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | u
       <strong>{run.name || run.id}</strong>
       <span role="status">{words}</span>
       {share !== null && run.status === 'running' && (
-        <><progress value={share} aria-label={trans.__('progress')} /><span>{Math.floor(100 * share)} %{left && ` · ${trans.__('%1 left', left)}`}</span></>
+        <><progress value={share} aria-label={trans.__('progress')} /><span>{row?.sets ? setsText(row.sets, trans) : run.kind === 'notebook' ? trans.__('%1 of %2 cells', progress!.done, progress!.total!) : `${Math.floor(100 * share)} %`}{left && ` · ${trans.__('%1 left', left)}`}</span></>
       )}
     </span>
   );
@@ -64,6 +65,25 @@ export class StatusItem extends ReactWidget {
 
   protected render(): React.JSX.Element | null {
     return this.run && <RunStatus run={this.run} row={this.row} trans={this.trans} />;
+  }
+}
+
+/** The notebook that a headless run has written. */
+export class OutputItem extends ReactWidget {
+  run: RunDetail | null = null;
+
+  constructor(private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
+    super();
+    addToolbarButtonClass(this);
+    this.addClass('jp-lb-OutputItem');
+  }
+
+  protected render(): React.JSX.Element | null {
+    const { run, trans } = this;
+    if (run?.kind !== 'notebook' || !(run.output || run.output_at)) return null;
+    const tooltip = run.output ? trans.__('open %1', run.output) : trans.__('it lies where JupyterLab’s file browser does not reach: %1', run.output_at!);
+    const open = (): void => void this.commands.execute(CommandIDs.openOutput, { run: run.id, output: run.output! });
+    return <ToolbarButtonComponent icon={notebookIcon} label={trans.__('Open Output Notebook')} tooltip={tooltip} enabled={!!run.output} onClick={open} />;
   }
 }
 

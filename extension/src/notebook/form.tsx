@@ -1,7 +1,7 @@
 /** One field of the launch form, as a person fills it in. */
 import { HTMLSelect } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import type { ReactNode } from 'react';
+import { useEffect, useRef, type ReactNode } from 'react';
 import type { Field, Value } from './answers';
 
 interface RowProps {
@@ -12,6 +12,15 @@ interface RowProps {
   problem?: string;
   required?: boolean;
   children: ReactNode;
+}
+
+/** The dialog holds the keyboard: when what had it goes away, the next thing gets it. */
+export function Held({ children, className }: { children: ReactNode; className: string }): JSX.Element {
+  const node = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    node.current?.querySelector<HTMLElement>('select, input, button')?.focus();
+  }, []);
+  return <div ref={node} className={className}>{children}</div>;
 }
 
 /** Ids of what describes an input. */

@@ -13,3 +13,9 @@ export const launchIcon = new LabIcon({
   name: 'lepton-bench:launch',
   svgstr: svg('<path fill-rule="evenodd" d="M21 3c-5.500-.3-9.600 1.500-12.400 5.100L5 8.600 2.500 12l3.900.6 5 5 .6 3.900 3.400-2.500.5-3.600C19.500 12.600 21.300 8.500 21 3zm-6 8a2 2 0 1 1 0-4 2 2 0 0 1 0 4z"/><path d="M5.500 15.500c-1.700.8-2.500 2.900-2.500 5.500 2.600 0 4.700-.8 5.500-2.500z"/>')
 });
+
+/** Four notebooks, one of which runs: headless. */
+export const headlessIcon = new LabIcon({
+  name: 'lepton-bench:headless',
+  svgstr: svg('<path fill-rule="evenodd" d="M3 3h8v8H3zm2 2v4h4V5zM13 3h8v8h-8zm2 2v4h4V5zM3 13h8v8H3zm2 2v4h4v-4z"/><path d="M14 13l8 4.500-8 4.500z"/>')
+});

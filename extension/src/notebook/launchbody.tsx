@@ -1,8 +1,7 @@
 /** What the launch dialog shows; a function of its model. */
 import { HTMLSelect, UseSignal, refreshIcon } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { useEffect, useRef } from 'react';
-import { FieldRow, Row, Text } from './form';
+import { FieldRow, Held, Row, Text } from './form';
 import type { LaunchModel, Place } from './launchmodel';
 import { devicesText } from './state';
 
@@ -12,15 +11,6 @@ interface Props {
 }
 
 const EXAMPLE = 'def train(epochs: int = 5, lr: float = 0.1):\n    ...';
-
-/** The dialog holds the keyboard: when what had it goes away, the next thing gets it. */
-function Held({ children, className }: { children: React.ReactNode; className: string }): JSX.Element {
-  const node = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    node.current?.querySelector<HTMLElement>('select, input, button')?.focus();
-  }, []);
-  return <div ref={node} className={className}>{children}</div>;
-}
 
 function Again({ model, trans }: Props): JSX.Element {
   return (

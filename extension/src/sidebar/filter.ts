@@ -15,17 +15,6 @@ export function sortRuns(rows: Iterable<RunRow>): RunRow[] {
   return [...rows].sort((a, b) => b.created - a.created || (a.id < b.id ? 1 : -1));
 }
 
-export function filterRuns(rows: RunRow[], { text, status }: Filter): RunRow[] {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  if (!words.length && !status) return rows;
-  return rows.filter(row => {
-    if (status && (status === 'going' ? !going(row.status) : row.status !== status)) return false;
-    if (!words.length) return true;
-    const all = `${row.name} ${row.id} ${row.arguments} ${row.allocation ?? ''}`.toLowerCase();
-    return words.every(word => all.includes(word));
-  });
-}
-
 /** What the summary line says. */
 export function countRuns(rows: Iterable<RunRow>): { all: number; going: number } {
   let [all, n] = [0, 0];

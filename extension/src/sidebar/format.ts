@@ -1,5 +1,6 @@
 /** Numbers as a person reads them. */
 import type { TranslationBundle } from '@jupyterlab/translation';
+import type { Plain, Sets } from '../tokens';
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 
@@ -24,18 +25,31 @@ export function duration(seconds: number, trans: TranslationBundle): string {
 }
 
 /** Four digits that matter. */
-export function value(x: number | string): string {
+export function value(x: Plain): string {
   if (typeof x === 'string') return x;
+  if (x === null) return 'None';
+  if (typeof x === 'boolean') return x ? 'True' : 'False';
   if (!Number.isFinite(x)) return String(x);
   if (Number.isInteger(x) && Math.abs(x) < 1e6) return String(x);
   const size = Math.abs(x);
   return size >= 1e5 || size < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
 }
 
+/** A parameter, as somebody has typed it. */
+export function given(x: Plain): string {
+  return typeof x === 'number' && Number.isFinite(x) ? String(Number(x.toPrecision(6))) : value(x);
+}
+
 /** Seconds until the end, at the pace so far; null where nothing can be said. */
 export function timeLeft(progress: { done: number; total: number | null } | null, started: number | null, now: number): number | null {
   if (!progress || started === null || !(progress.done > 0) || !progress.total) return null;
   return Math.max(0, ((now - started) * (progress.total - progress.done)) / progress.done);
+}
+
+/** “12 of 32 sets, 1 failed”. */
+export function setsText({ total, done, failed }: Sets, trans: TranslationBundle): string {
+  const counted = done + failed < total ? trans.__('%1 of %2 sets', done + failed, total) : trans._n('%1 set', '%1 sets', total);
+  return failed ? `${counted}, ${trans.__('%1 failed', failed)}` : counted;
 }
 
 /** Between 0 and 1. */

@@ -10,7 +10,7 @@ import type { Bench } from './context';
 import { Devices } from './devices';
 import { benchIcon } from './icons';
 import { TitleCommand, Trouble } from './pieces';
-import { Runs } from './runs';
+import { Runs, type RunsProps } from './runs';
 import { Section } from './section';
 
 /** What is kept over a reload. */
@@ -18,10 +18,16 @@ export interface Layout {
   collapsed: boolean[];
   sizes: number[];
   table: boolean;
+  opened?: [string, boolean][]; // runs with others below them, the last that was touched at the end
 }
+
+const MOST = 300; // of those
 
 export class BenchSidebar extends SidePanel {
   private readonly devices: Section<{ table: boolean }>;
+  private readonly runs: Section<RunsProps>;
+  private opened: ReadonlyMap<string, boolean> = new Map();
+  private turn = 0;
   private readonly _layoutChanged = new Signal<this, void>(this);
   private asTable = false;
 
@@ -41,8 +47,9 @@ export class BenchSidebar extends SidePanel {
       return toolbar;
     };
     this.devices = new Section<{ table: boolean }>(tools, Devices, { table: false }, bar(CommandIDs.devicesTable, trans.__('Devices toolbar')));
+    this.runs = new Section<RunsProps>(tools, Runs, { opened: this.opened, wish: null, onToggle: (run, open) => this.toggle(run, open) });
     const sections: [Section<any>, string][] = [[this.devices, trans.__('Devices')],
-      [new Section(tools, Allocations, {}, bar(CommandIDs.allocate, trans.__('Allocations toolbar'))), trans.__('Allocations')], [new Section(tools, Runs, {}), trans.__('Runs')]];
+      [new Section(tools, Allocations, {}, bar(CommandIDs.allocate, trans.__('Allocations toolbar'))), trans.__('Allocations')], [this.runs, trans.__('Runs')]];
     for (const [section, name] of sections) {
       section.title.label = name;
       this.addWidget(section);
@@ -70,16 +77,31 @@ export class BenchSidebar extends SidePanel {
     this._layoutChanged.emit();
   }
 
+  private toggle(run: string, open: boolean): void {
+    const others = [...this.opened].filter(([id]) => id !== run).slice(1 - MOST);
+    this.opened = new Map([...others, [run, open]]);
+    this.runs.set({ opened: this.opened });
+    this._layoutChanged.emit();
+  }
+
+  /** Bring a run to sight, once it is in the list. */
+  reveal(run: string): void {
+    this.expand(2);
+    this.runs.set({ wish: { run, turn: ++this.turn } });
+  }
+
   /** Open a section: 0 devices, 1 allocations, 2 runs. */
   expand(index: number): void {
     this.accordion.expand(index);
   }
 
   save(): Layout {
-    return { collapsed: this.widgets.map(w => w.isHidden), sizes: this.accordion.relativeSizes(), table: this.asTable };
+    return { collapsed: this.widgets.map(w => w.isHidden), sizes: this.accordion.relativeSizes(), table: this.asTable, opened: [...this.opened] };
   }
 
-  load({ collapsed, sizes, table }: Layout): void {
+  load({ collapsed, sizes, table, opened = [] }: Layout): void {
+    this.opened = new Map(opened);
+    this.runs.set({ opened: this.opened });
     collapsed.forEach((hidden, i) => (hidden ? this.accordion.collapse(i) : this.accordion.expand(i)));
     if (sizes.length === this.widgets.length) this.accordion.setRelativeSizes(sizes);
     this.table = table;

@@ -62,6 +62,14 @@ export const sidebarPlugin: JupyterFrontEndPlugin<void> = {
         commands.notifyCommandChanged(CommandIDs.devicesTable);
       }
     });
+    commands.addCommand(CommandIDs.revealRun, {
+      label: trans.__('Show the Run in the Sidebar'),
+      isEnabled: args => !!args.run,
+      execute: args => {
+        shell.activateById(sidebar!.id);
+        sidebar!.reveal(String(args.run));
+      }
+    });
     bench.connectionChanged.connect(() => commands.notifyCommandChanged());
 
     sidebar = new BenchSidebar({ bench, commands, preferences, trans, form }, translator ?? nullTranslator);

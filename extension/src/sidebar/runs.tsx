@@ -2,10 +2,11 @@
 import { useCallback, useDeferredValue, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
 import { CommandIDs, type RunRow } from '../tokens';
 import { useBench } from './context';
-import { filterRuns, going, sortRuns, type Filter } from './filter';
+import { going, sortRuns, type Filter } from './filter';
 import { useRows } from './hooks';
 import { Empty, Pending } from './pieces';
 import { RunLine, statusText } from './runrow';
+import { arrange, parentOf, type Line } from './tree';
 import { inSight, reveal, step } from './window';
 
 const STATUSES = ['running', 'waiting', 'done', 'failed', 'stopped', 'lost', 'damaged'] as const;
@@ -46,68 +47,118 @@ function useScroll(): { box: React.RefObject<HTMLDivElement>; top: number; heigh
   return { box, ...place, onScroll };
 }
 
-function RunList({ rows }: { rows: RunRow[] }): JSX.Element {
+/** A run that somebody wants to see; another turn, another wish. */
+export interface Wish {
+  run: string;
+  turn: number;
+}
+
+interface ListProps {
+  lines: Line[];
+  wish: Wish | null;
+  onToggle: (row: RunRow, open: boolean) => void;
+}
+
+function RunList({ lines, wish, onToggle }: ListProps): JSX.Element {
   const { commands, trans } = useBench();
   const { box, top, height, row: size, onScroll } = useScroll();
   const [chosen, setChosen] = useState('');
   const place = useRef({ index: 0, inside: false });
-  const at = rows.findIndex(row => row.id === chosen);
-  const index = at >= 0 ? at : Math.min(place.current.index, rows.length - 1); // the chosen one is gone: its neighbour
-  const latest = useRef({ rows, index });
-  latest.current = { rows, index };
+  const at = lines.findIndex(({ row }) => row.id === chosen);
+  const index = at >= 0 ? at : Math.min(place.current.index, lines.length - 1); // the chosen one is gone: its neighbour
+  const latest = useRef({ lines, index });
+  latest.current = { lines, index };
   place.current.index = index;
 
   const focus = useCallback((id: string) => requestAnimationFrame(() => box.current?.querySelector<HTMLElement>(`[data-run="${CSS.escape(id)}"]`)?.focus({ preventScroll: true })), [box]);
   useEffect(() => {
-    if (at < 0 && place.current.inside && rows[index]) focus(rows[index].id);
+    if (at < 0 && place.current.inside && lines[index]) focus(lines[index].row.id);
   });
 
   const onOpen = useCallback((row: RunRow) => {
     setChosen(row.id);
-    if (commands.hasCommand(CommandIDs.openRun)) void commands.execute(CommandIDs.openRun, { run: row.id });
+    const command = row.kind === 'notebook' ? CommandIDs.openOutput : CommandIDs.openRun;
+    if (commands.hasCommand(command)) void commands.execute(command, { run: row.id, ...(row.kind === 'notebook' ? { output: row.output ?? '' } : {}) });
   }, [commands]);
+  const move = useCallback((to: number) => {
+    const { row } = latest.current.lines[to];
+    const node = box.current!;
+    setChosen(row.id);
+    node.scrollTop = reveal(to, node.scrollTop, node.clientHeight, size);
+    focus(row.id);
+  }, [box, focus, size]);
+  const met = useRef(0);
+  const wished = wish && met.current < wish.turn ? lines.findIndex(({ row }) => row.id === wish.run) : -1;
+  useEffect(() => {
+    if (wished < 0) return;
+    met.current = wish!.turn;
+    move(wished);
+  }, [wish, wished, move]);
   const onFocus = useCallback((id: string) => setChosen(id), []);
   const onKey = useCallback((event: KeyboardEvent, row: RunRow) => {
     if (event.target !== event.currentTarget) return; // a button of the row
     const node = box.current!;
-    const to = step(event.key, latest.current.index, latest.current.rows.length, Math.max(1, Math.floor(node.clientHeight / size) - 1));
-    if (to !== null) {
-      const next = latest.current.rows[to];
-      setChosen(next.id);
-      node.scrollTop = reveal(to, node.scrollTop, node.clientHeight, size);
-      focus(next.id);
-    } else if (event.key === 'Enter' || event.key === ' ') onOpen(row);
-    else if (event.key === 'Delete') void commands.execute(going(row.status) ? CommandIDs.stopRun : CommandIDs.removeRun, { run: row.id, name: row.name });
+    const { lines, index } = latest.current;
+    const to = sideways(event.key, lines, index, onToggle) ?? step(event.key, index, lines.length, Math.max(1, Math.floor(node.clientHeight / size) - 1));
+    if (to !== null) move(to);
+    else if (event.key === 'Enter' || event.key === ' ') onOpen(row);
+    else if (event.key === 'Delete') void commands.execute(going(row.status) ? CommandIDs.stopRun : CommandIDs.removeRun, { run: row.id, name: row.name, kind: row.kind });
     else return;
     event.preventDefault();
     event.stopPropagation();
-  }, [box, commands, focus, onOpen, size]);
+  }, [box, commands, move, onOpen, onToggle, size]);
 
-  const [first, last] = inSight(top, height, size, rows.length);
-  const drawn = rows.slice(first, last).map((row, i) => [row, first + i] as const);
-  if (index >= 0 && (index < first || index >= last)) drawn.push([rows[index], index]); // the keyboard's row stays, so that the focus does
+  const [first, last] = inSight(top, height, size, lines.length);
+  const drawn = lines.slice(first, last).map((line, i) => [line, first + i] as const);
+  if (index >= 0 && (index < first || index >= last)) drawn.push([lines[index], index]); // the keyboard's row stays, so that the focus does
   return (
     <div className="jp-lb-list" ref={box} onScroll={onScroll} onFocus={() => (place.current.inside = true)} onBlur={event => (place.current.inside = !event.relatedTarget ? place.current.inside && !event.target.isConnected : !!box.current?.contains(event.relatedTarget as Node))}>
-      <div role="grid" aria-label={trans.__('Runs')} aria-rowcount={rows.length} style={{ height: rows.length * size }}>
-        {drawn.map(([row, i]) => <RunLine key={row.key} row={row} index={i} active={i === index} height={size} onFocus={onFocus} onKey={onKey} onOpen={onOpen} />)}
+      <div role="treegrid" aria-label={trans.__('Runs')} aria-rowcount={lines.length} style={{ height: lines.length * size }}>
+        {drawn.map(([line, i]) => (
+          <RunLine key={line.row.key} {...line} index={i} active={i === index} height={size} onFocus={onFocus} onKey={onKey} onOpen={onOpen} onToggle={onToggle} />
+        ))}
       </div>
     </div>
   );
 }
 
-export function Runs({ active }: { active: boolean }): JSX.Element {
+/** Left and right: close and open, or to what is above and below; null: another key. */
+function sideways(key: string, lines: Line[], index: number, onToggle: (row: RunRow, open: boolean) => void): number | null {
+  const { row, open, depth } = lines[index];
+  if (key === 'ArrowRight' && open !== null) {
+    if (open) return index + 1;
+    onToggle(row, true);
+    return index;
+  }
+  if (key !== 'ArrowLeft' || (!open && !depth)) return null;
+  if (!open) return Math.max(0, parentOf(lines, index));
+  onToggle(row, false);
+  return index;
+}
+
+export interface RunsProps {
+  opened: ReadonlyMap<string, boolean>; // what somebody has opened or closed
+  wish: Wish | null;
+  onToggle: (run: string, open: boolean) => void;
+}
+
+export function Runs({ active, opened, wish, onToggle }: RunsProps & { active: boolean }): JSX.Element {
   const { bench, trans } = useBench();
   const { rows, version, ready, error } = useRows(bench.runs, active);
   const [filter, setFilter] = useState<Filter>({ text: '', status: '' });
   const wanted = useDeferredValue(filter);
   const sorted = useMemo(() => sortRuns(rows.values()), [rows, version]);
-  const shown = useMemo(() => filterRuns(sorted, wanted), [sorted, wanted]);
+  const { lines, found } = useMemo(() => arrange(sorted, wanted, opened), [sorted, wanted, opened]);
+  const toggle = useCallback((row: RunRow, open: boolean) => onToggle(row.id, open), [onToggle]);
+  useEffect(() => {
+    if (wish) setFilter({ text: '', status: '' }); // it could be hidden
+  }, [wish]);
   if (!ready) return <Pending error={error} />;
   if (!sorted.length) return <Empty>{trans.__('No runs yet. Launch one from a notebook: Launch… in its toolbar, or alloc.launch(train).')}</Empty>;
   return (
     <div className="jp-lb-runs">
-      <FilterBar filter={filter} onChange={setFilter} shown={shown.length} all={sorted.length} />
-      {shown.length ? <RunList rows={shown} /> : (
+      <FilterBar filter={filter} onChange={setFilter} shown={found} all={sorted.length} />
+      {lines.length ? <RunList lines={lines} wish={wish} onToggle={toggle} /> : (
         <Empty>
           <p>{trans.__('No run fits.')}</p>
           <button type="button" className="jp-lb-button jp-mod-styled" onClick={() => setFilter({ text: '', status: '' })}>{trans.__('Show All')}</button>
