@@ -135,7 +135,7 @@ def _stream(run: Any,
         if (status := run.status) in ("waiting", "running"): return None
         return f"run {run.id} ({run.name}) is done" if status == "done" and output.live else ""  # a pipe gets what the ranks print, no more
     output = TerminalOutput(open(os.devnull, "w") if quiet else None)
-    Watch(run.directory, run.record.world_size, ended, output).follow()
+    Watch(run.directory, run.record.world_size, ended, output, getattr(run, "seen", 0)).follow()
     return _exit_code(run, bool(pressed), quiet)
 
 def _exit_code(run: Any, interrupted: bool, quiet: bool = False) -> int:

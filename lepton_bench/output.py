@@ -285,8 +285,10 @@ class Watch:
                  world_size: int,
                  ended: Callable[[], str | None],  # None while the run goes on, then the words to end with
                  output: Any,  # where to show
+                 seen: int = 0,  # bytes of rank 0's log that are not shown
                  ):
         self.follower, self.ended, self.output = Follower(directory, world_size), ended, output
+        self.follower.readers[0].position = seen
         self.progress = ProgressLine(directory, world_size)
         self.lock, self.over, self.since, self.glance = threading.RLock(), False, time.monotonic(), Glance("")
 

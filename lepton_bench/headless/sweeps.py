@@ -26,7 +26,7 @@ from ..processes import write_atomically
 from ..resources.devices import usable_cores
 from ..resources.queue import Request, check_possible
 from ..run import Run, last_words
-from ..runs.store import new_run_id, runs_directory
+from ..runs.store import log_path, new_run_id, runs_directory
 from ..settings import settings
 from ..tables import Table
 from ..workers.channel import Stream
@@ -41,12 +41,12 @@ class SweepTable(Table):
         super().__init__(sets)
         self.parameters = list(dict.fromkeys(n for s in self for n in s.parameters))
         self.values = list(dict.fromkeys(n for s in self for n in s.values))
-        self.columns = ("set", *self.parameters, *self.values, "status", "seconds", "notebook", "reason")  # type: ignore[misc]
+        self.columns = ("set", *self.parameters, *self.values, "status", "took", "notebook", "reason")  # type: ignore[misc]
 
     def row(self, item: Set) -> tuple[str, ...]:
         def text(found: dict[str, Any], name: str) -> str: return "" if name not in found else f"{v:.6g}" if isinstance(v := found[name], float) else str(v)
-        seconds = "" if item.seconds is None else f"{item.seconds:.1f}"
-        return (str(item.index), *(text(item.parameters, n) for n in self.parameters), *(text(item.values, n) for n in self.values), item.status, seconds,
+        took = "" if item.seconds is None else f"{item.seconds:.1f} s"
+        return (str(item.index), *(text(item.parameters, n) for n in self.parameters), *(text(item.values, n) for n in self.values), item.status, took,
                 item.output, item.reason[:200])
 
     def to_dicts(self) -> list[dict]: return [asdict(s) for s in self]
@@ -54,6 +54,8 @@ class SweepTable(Table):
 # %% ../../nbs/headless/520_sweeps.ipynb #c007
 class Sweep(Run):
     "One notebook run over many parameter sets."
+    seen = 0  # bytes of its log that earlier starts have written
+
     @property
     def plan(self) -> Plan: return read_plan(self.directory)
 
@@ -222,7 +224,10 @@ def _start(directory: Path, plan: Plan, changed: str, words: str, study: Any) ->
         except BaseException:
             os.close(lock)
             raise
+        log = log_path(directory, 0)
+        before = log.stat().st_size if log.exists() else 0
         start_driver(directory, plan, words, lock, study)
         found = Sweep(directory)
-    if in_notebook(): found.watch = watch_in_background(Watch(directory, 1, partial(last_words, found), new_output(run=found.id)))
+        found.seen = before
+    if in_notebook(): found.watch = watch_in_background(Watch(directory, 1, partial(last_words, found), new_output(run=found.id), found.seen))
     return found
