@@ -92,7 +92,7 @@ class Recorder:
         record = new_record(launch.run, header["name"], kind=header["kind"], status="waiting", engine="local", allocation=self.allocation,
                             supervisor=self.me.to_dict(), world_size=len(self.devices), devices=[d.id for d in self.devices],
                             device_kind=self.devices[0].kind, cwd=launch.context["cwd"], arguments=header["arguments"], parameters=header["parameters"],
-                            parent=os.path.basename(launch.context["env"].get(HEADLESS, "")) or None, extra=launch.about)
+                            parent=os.path.basename(launch.context.get("env", {}).get(HEADLESS, "")) or None, extra=launch.about)
         if running: record = replace(record, status="running", started=launch.started)
         if launch.end: record = replace(record, **launch.end)
         try: launch.writer = RunWriter(launch.directory, record).create()
