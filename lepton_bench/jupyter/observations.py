@@ -175,6 +175,8 @@ class _Seen:
     stamp: Stamp | None = None  # of its record; None: it has none yet
     finished: bool = False
     supervisor: ProcessId | None = None  # on this host, while the run goes on
+    done: bool = False  # and not failed, stopped or lost
+    attempt: int = 0
 
 class RunsLook:
     "The runs of this home."
@@ -186,6 +188,7 @@ class RunsLook:
         self.seen: dict[str, _Seen] = {}
         self.going: set[str] = set()  # those that go on, or are being made
         self.unread, self.finished = deque[str](), deque[str]()
+        self.sets: dict[str, set[str]] = {}  # sweep -> its sets
 
     def look(self, limit: int = 500  # folders read for the first time
              ) -> tuple[list[dict], list[str]]:  # rows that may have changed, ids that are gone
@@ -193,7 +196,16 @@ class RunsLook:
         rows = [row for _ in range(min(limit, len(self.unread))) if (row := self._read(self.unread.popleft()))]
         turn = [self.finished.popleft() for _ in range(min(self.sweep, len(self.finished)))]
         self.finished.extend(id for id in turn if id in self.seen)
-        return rows + [row for id in [*self.going, *turn] if id in self.seen and (row := self._look_again(id))], gone
+        looked = dict.fromkeys((*self.going, *self._resumable(), *turn))
+        return rows + [row for id in looked if id in self.seen and (row := self._look_again(id))], gone
+
+    def _resumable(self) -> list[str]:
+        "What has ended and may begin again at any time: sweeps, and sets of those that go on."
+        found = [id for id in self.sets if id not in self.going]
+        for sweep in self.sets.keys() & self.going:
+            again = self.seen[sweep].attempt > 0  # then also what was done may be run once more
+            found += [id for id in self.sets[sweep] if id in self.seen and (again or not self.seen[id].done)]
+        return found
 
     def _scan(self) -> list[str]:  # what has gone
         "Folders that are new, if there may be any."
@@ -203,7 +215,9 @@ class RunsLook:
             with os.scandir(self.directory) as entries: there = {e.name for e in entries if e.name[0] not in "._" and e.is_dir()}
         except OSError: there = set()
         gone = [id for id in self.seen if id not in there]
-        for id in gone: del self.seen[id]
+        for id in gone:
+            del self.seen[id]
+            self.sets.pop(id, None)
         self.going.difference_update(gone)
         new = sorted(there - self.seen.keys(), reverse=True)
         for id in new: self.seen[id] = _Seen()
@@ -223,7 +237,14 @@ class RunsLook:
         ours = record.host in ("", socket.gethostname()) and record.supervisor and not record.finished
         seen.supervisor = ProcessId.from_dict(record.supervisor) if ours and record.supervisor else None
         self._keep(id, record.finished)
+        self._note(id, record)
         return run_row(record if record.id == id else replace(record, id=id), self.root)  # a copied folder
+
+    def _note(self, id: str, record: RunRecord) -> None:
+        "Which sets a sweep has."
+        self.seen[id].done, self.seen[id].attempt = record.status == "done", record.attempt
+        if record.kind == "sweep": self.sets.setdefault(id, set())
+        elif record.kind == "notebook" and record.parent: self.sets.setdefault(record.parent, set()).add(id)
 
     def _keep(self, id: str, finished: bool) -> None:
         "Whether to look at it each time, or in turn."
