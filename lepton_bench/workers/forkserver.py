@@ -6,7 +6,7 @@
 __all__ = ['Body', 'AT_START', 'forkserver_key', 'trampoline', 'find_target', 'reseed', 'set_environment', 'redirect',
            'enter_child', 'serve', 'preload', 'shared_body', 'forkserver_path', 'neutral_environment',
            'forkserver_runs', 'connect_forkserver', 'fork', 'spawn', 'spawned_body', 'kernels_body', 'exit_status',
-           'PrivateForkserver', 'private_body', 'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
+           'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c002
 import fcntl
@@ -30,7 +30,7 @@ from typing import Any
 
 import lepton_bench
 from ..errors import BenchError
-from ..processes import ProcessId, children, private_directory, set_parent_death_signal, set_subreaper
+from ..processes import ProcessId, private_directory
 from ..settings import settings
 from .channel import Stream
 
@@ -337,115 +337,6 @@ def exit_status(pid: int,  # of a process that has ended
         return answer[0]["status"] if (answer := stream.receive()) else None
     except TimeoutError: return None
     finally: stream.close()
-
-# %% ../../nbs/workers/31_forkserver.ipynb #c034
-class PrivateForkserver:
-    "Holds leases, makes ranks, reports their ends, leaves no orphan."
-    def __init__(self,
-                 stream: Stream,  # to the agent
-                 spawns: bool,  # new interpreters instead of forks
-                 ):
-        self.stream, self.spawns = stream, spawns
-        self.leases: list[int] = []
-        self.ranks: dict[int, int] = {}  # pid -> rank
-        self.ending = False
-        self._spawned: list[subprocess.Popen] = []  # kept: a dropped Popen would collect our children's exit status
-
-    def start(self, request: dict) -> Body | None:
-        "Start one rank: descriptors are its socket and, if it has one, its device's lease."
-        fds = self.stream.take_fds(request)
-        pid = self._spawn(request, fds) if self.spawns else os.fork()
-        if pid == 0: return self._become_rank(request, fds)
-        for fd in fds: os.close(fd)
-        self.ranks[pid] = request["rank"]
-        self.stream.send({"op": "started", "rank": request["rank"], "process": ProcessId.of(pid).to_dict()})
-        return None
-
-    def _spawn(self, request: dict, fds: list[int]) -> int:
-        text = json.dumps({"target": request["target"], "arguments": {**request, "parent": os.getpid()}, "fds": fds, "sys_path": sys.path})
-        self._spawned.append(subprocess.Popen([sys.executable, "-m", "lepton_bench.workers.forkserver", "--target", text], pass_fds=fds))
-        return self._spawned[-1].pid
-
-    def _become_rank(self, request: dict, fds: list[int]) -> Body:
-        parent = os.getppid()
-        self.stream.sock.close()
-        for fd in (*self.leases, *self.stream.take_fds({"fds": 1 << 20})): os.close(fd)  # a rank holds its own device only
-        enter_child(dict(os.environ), os.getcwd(), list(sys.path))
-        return partial(find_target(request["target"]), {**request, "parent": parent}, fds)
-
-    def reap(self) -> None:
-        "Report ranks that have ended, kill what they left behind."
-        while True:
-            try: pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError: break
-            if pid == 0: break
-            if (rank := self.ranks.pop(pid, None)) is not None:
-                self.kill_orphans()
-                self.stream.send({"op": "exited", "rank": rank, "pid": pid, "status": os.waitstatus_to_exitcode(status)})
-
-    def kill_orphans(self) -> None:
-        "Kill children that are no ranks: they belonged to a rank that is gone."
-        for pid in children(os.getpid()):
-            if pid not in self.ranks:
-                try: os.kill(pid, signal.SIGKILL)  # our own unreaped child: the number cannot have changed hands
-                except ProcessLookupError: pass
-
-    def signal(self, pid: int, sig: int) -> None:
-        if pid in self.ranks: os.kill(pid, sig)
-
-    def end(self) -> None:
-        "Kill all that stands below, until nothing is left."
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            for pid in children(os.getpid()):
-                try: os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError: pass
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]: pass
-            except ChildProcessError: return
-            time.sleep(.002)
-
-    def handle(self, request: dict) -> Body | None:
-        op = request["op"]
-        if op == "start": return self.start(request)
-        if op == "hold": self.leases += self.stream.take_fds(request)
-        if op == "signal": self.signal(request["pid"], request["signal"])
-        if op == "end": self.ending = True
-        return None
-
-    def run(self) -> Body | None:
-        "Serve until the agent hangs up or the supervisor dies."
-        ours, wake = socket.socketpair()
-        for s in (ours, wake): s.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        while not self.ending and not self.stream.closed:
-            select.select([self.stream.fileno(), ours.fileno()], [], [], 5.)
-            try:
-                while ours.recv(512): pass
-            except BlockingIOError: pass
-            self.reap()
-            requests = self.stream.ready()
-            for request, _ in requests:
-                if body := self.handle(request):
-                    ours.close(); wake.close()
-                    return body
-        self.end()
-        return None
-
-# %% ../../nbs/workers/31_forkserver.ipynb #c035
-def private_body(sock: socket.socket,  # the agent's socket
-                 parent: int,  # the supervisor's pid
-                 spawns: bool,  # new interpreters instead of forks
-                 ) -> Body | None:
-    "What the private forkserver runs, just forked by the supervisor."
-    set_subreaper()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    server = PrivateForkserver(Stream(sock), spawns)
-    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "ending", True))
-    set_parent_death_signal(signal.SIGTERM, parent)
-    return server.run()
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c037
 def forkservers() -> list[tuple[Path, ProcessId]]:

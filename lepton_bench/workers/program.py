@@ -20,7 +20,8 @@ from ..processes import set_subreaper
 from ..resources.leases import Lease
 from .allocations import Spec, adopt_held, allocations_directory, claim_name, describe_request, give_back, wait_for_devices
 from .channel import Stream, stream_pair
-from .forkserver import Body, private_body, redirect
+from .forkserver import Body, redirect
+from .private_forkserver import private_body
 from .rank import open_output
 from .supervisor import Private, Supervisor
 
