@@ -221,7 +221,9 @@ def test_it_waits_for_its_device_and_a_request_that_cannot_be_met_fails(new_kern
         await manager.shutdown_kernel(now=True)
         return names.pop() if len(names) == 1 else str(names)
     alloc = lb.allocate(1, name="busy")
-    assert asyncio.run(wait()).startswith("kernel ")
+    loop = asyncio.new_event_loop()  # asyncio.run would leave the main thread without one, which other tests want
+    try: assert loop.run_until_complete(wait()).startswith("kernel ")
+    finally: loop.close()
     until(free, 5, "free devices")
 
 

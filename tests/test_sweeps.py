@@ -140,7 +140,8 @@ lb.record("x", x)""")
     again = lb.sweep(notebook, {"x": [0, 1, 2, 3]}).wait(90)
     assert again.id == sweep.id and status(again) == ["done"]*4 and [s.values["x"] for s in again.sets] == [0, 1, 2, 3]
     assert (again.sets[0].ended, again.sets[0].run) == (done.ended, done.run), "nothing done was done again"
-    assert not list(Path(os.environ["LEPTON_BENCH_SOCKETS"]).glob("k-*")) and not list(runs_directory().glob("*/kernel.json"))
+    for s in again.sets:
+        assert not list(Path(os.environ["LEPTON_BENCH_SOCKETS"]).glob(f"k-{s.run}-*")) and not (runs_directory()/s.run/"kernel.json").exists()
 
 
 def test_ctrl_c_on_the_shell(tmp_path):
