@@ -538,7 +538,7 @@ async def test_a_sweep_is_stopped_and_what_goes_on_is_not_removed(four_devices: 
     page = await open_socket("runs")
     code, answer = await ask("POST", "api", "sweeps", body={"path": "long.ipynb", "space": {"seed": [1, 2, 3]}, "parallel": 2})
     assert code == 201, answer
-    await page.until(lambda: sum(r["parent"] == answer["id"] and r["status"] == "running" for r in page.tables.get("runs", {}).values()) == 2)
+    await page.until(lambda: sum(r["parent"] == answer["id"] and r["status"] == "running" for r in page.tables.get("runs", {}).values()) == 2, 120)
     assert page.row("runs", id=answer["id"])["sets"]["waiting"] == 1
     assert (await ask("DELETE", "api", "runs", answer["id"]))[0] == 409
     assert (await ask("POST", "api", "runs", answer["id"], "stop"))[0] == 200
