@@ -1,4 +1,5 @@
 """A kernel as a notebook front end holds it."""
+import itertools
 import os
 import re
 import time
@@ -6,13 +7,16 @@ from pathlib import Path
 
 from isolation import REPOSITORY
 
+_numbers = itertools.count()
+
 
 class Kernel:
     "A live ipykernel, held as a notebook front end holds it."
 
     def __init__(self, env: dict[str, str] | None = None, cwd: Path = REPOSITORY, name: str = "python3") -> None:
         from jupyter_client.manager import KernelManager
-        self.manager = KernelManager(kernel_name=name)
+        # sockets that are files: two test runs side by side take each other's ports between finding one free and binding it
+        self.manager = KernelManager(kernel_name=name, transport="ipc", ip=str(Path(os.environ["JUPYTER_RUNTIME_DIR"])/f"k{os.getpid()}-{next(_numbers)}"))
         self.manager.start_kernel(env={**os.environ, **(env or {})}, cwd=str(cwd))
         self.client = self.manager.blocking_client()
         self.client.start_channels()
