@@ -26,7 +26,7 @@ from .sets import Plan, Set, conclusion, counts, may_retry, new_set, next_set, p
 from ..processes import ProcessId, set_parent_death_signal
 from ..progress_line import values_text
 from ..runs.recorded import read_recorded
-from ..runs.store import RunWriter, capture_source, log_path, new_record, new_run_id, read_run, runs_directory
+from ..runs.store import RunWriter, capture_source, log_path, new_record, new_run_id, next_attempt, read_run, runs_directory
 from ..settings import settings
 from ..workers.channel import Stream
 from ..workers.forkserver import redirect
@@ -201,9 +201,7 @@ def open_record(directory: Path, plan: Plan, arguments: str) -> RunWriter:
         writer = RunWriter(directory, new_record(directory.name, notebook.stem, kind="sweep", extra=extra, **about)).create()
         capture_source(directory, script=notebook if notebook.is_file() else None, arguments=arguments, versions=package_versions())
         return writer
-    old = read_run(directory)
-    restarts = [*old.restarts, {"attempt": old.attempt + 1, "time": time.time(), "reason": old.reason or old.status}]
-    writer = RunWriter(directory, replace(old, **about, attempt=old.attempt + 1, restarts=restarts, ended=None, reason=None, error=None, extra=extra))
+    writer = RunWriter(directory, next_attempt(read_run(directory), extra=extra, **about))
     writer.update()
     return writer
 

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from ..processes import ProcessId
 from ..runs.metrics import MetricsWriter, remove_rings
 from ..runs.recorded import read_recorded, recorded_path
 from ..runs.ring import Ring, last_values
-from ..runs.store import RunRecord, RunWriter, capture_source, log_path, metrics_path, new_record, new_run_id, read_run, ring_path, runs_directory
+from ..runs.store import RunRecord, RunWriter, capture_source, log_path, metrics_path, new_record, new_run_id, next_attempt, read_run, ring_path, runs_directory
 from ..settings import settings
 from ..workers.launches import package_versions, tail
 
@@ -166,13 +165,11 @@ def begin_again(directory: Path,  # of the run
                 ) -> Keeper:
     "The next attempt of a run that has ended without success."
     old = read_run(directory)
-    restart = {"attempt": old.attempt + 1, "time": time.time(), "reason": old.reason or old.status}
     recorded_path(directory).unlink(missing_ok=True)
     remove_sockets(directory)
     extra = {k: v for k, v in old.extra.items() if k not in ("progress", "values")}
-    record = replace(old, status="waiting", attempt=old.attempt + 1, restarts=[*old.restarts, restart], supervisor=ProcessId.me().to_dict(), started=None,
-                     ended=None, reason=None, error=None, steps=None, extra=extra)
+    record = next_attempt(old, status="waiting", supervisor=ProcessId.me().to_dict(), started=None, steps=None, extra=extra)
     keeper = Keeper(RunWriter(directory, record))
     keeper.writer.update()
-    keeper.print(f"--- attempt {record.attempt + 1}, after: {restart['reason']}\n")
+    keeper.print(f"--- attempt {record.attempt + 1}, after: {record.restarts[-1]['reason']}\n")
     return keeper

@@ -6,7 +6,9 @@
 __all__ = ['RankKeeper', 'run_on_ranks']
 
 # %% ../../nbs/headless/523_launched.ipynb #c002
+import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +53,6 @@ class RankKeeper:
         self.shown = values
 
     def end(self, status: str, reason: str, error: dict | None = None) -> None:
-        import time
         if self.ended: return
         self.ended = {"status": status}
         if status != "done": self.ended["error"] = {"type": "Error", "message": reason, "traceback": "", "code": 1, "time": time.time(), **(error or {})}
@@ -62,8 +63,6 @@ def run_on_ranks(message: dict,  # target: the notebook; args: its parameters
                  leases: Sequence[int],  # descriptors: on rank 0 of all devices, its own first
                  ) -> tuple[dict, bytes, int]:  # header, pickled result, exit status
     "Execute a notebook on rank 0; the others have nothing to do."
-    import os
-
     import cloudpickle
     if rank: return {"status": "done"}, b"", 0
     from lepton_bench.headless.execution import run_notebook

@@ -20,7 +20,7 @@ from ..engines.base import get_engine
 from ..errors import BenchError
 from .driver import take_lock
 from .notebooks import check_parameters, code_digest, read_notebook
-from .sets import Plan, Set, counts, expand, go_on, plan_path, read_plan
+from .sets import Plan, Set, counts, done_otherwise, expand, go_on, plan_path, read_plan
 from ..output import Watch, in_notebook, new_output, watch_in_background
 from ..processes import write_atomically
 from ..resources.devices import usable_cores
@@ -124,10 +124,8 @@ _CHANGED = ("refuse", "keep", "again")
 def plan_again(plan: Plan,  # as wanted now
                earlier: Plan | None, changed: str) -> Plan:
     "The plan with what an earlier start has done."
-    if earlier is None: return replace(plan, sets=go_on([], [s.parameters for s in plan.sets], Path(plan.notebook).stem))
-    old = earlier.sets
-    wanted = {s.key for s in plan.sets}
-    other = {s.key for s in old if s.status == "done" and s.key in wanted and s.digest != plan.digest}
+    old = earlier.sets if earlier else []
+    other = done_otherwise(old, plan.digest) & {s.key for s in plan.sets}
     if other and changed == "refuse":
         raise BenchError(f"{plan.notebook} has changed since {len(other)} of these sets were done. changed=\"keep\" keeps their results, changed=\"again\" "
                          "runs them again, another output= makes a sweep of its own (on the shell: --changed, --output).")

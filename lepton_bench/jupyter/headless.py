@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import BenchError
 from ..headless.notebooks import Parameter, check_parameters, code_digest, find_parameters, mismatch, parameters_cell, read_notebook
-from ..headless.sets import expand, plan_path, read_plan
+from ..headless.sets import done_otherwise, expand, plan_path, read_plan
 from ..headless.sweeps import Sweep, sweep
 from .actions import BadRequest, WrongState
 from .run_files import NotThere, run_folder
@@ -115,7 +115,7 @@ def again(id: str,  # of a sweep
     if record.kind != "sweep" or not plan_path(folder).exists(): raise BadRequest(f"run {id} is no sweep")
     if not record.finished: raise WrongState(f"sweep {id} goes on")
     plan = read_plan(folder)
-    if changed == "refuse" and any(s.status == "done" for s in plan.sets) and code_digest(read_notebook(plan.notebook)) != plan.digest:
+    if changed == "refuse" and done_otherwise(plan.sets, code_digest(read_notebook(plan.notebook))):
         raise NotebookChanged(f"the code of {Path(plan.notebook).name} has changed since sets of this sweep were done")
     return {"id": _once_more(plan, changed).id}
 

@@ -292,14 +292,16 @@ def last_values(records: "np.ndarray",  # of a ring, in order
 def headless_factory() -> Callable[[], Ring] | None:  # None: this is no headless notebook's kernel
     "Makes the ring of the headless notebook that this process executes."
     from lepton_bench.runs.recorded import headless_run
+    if (folder := headless_run()) is None: return None  # first: outside a run this is asked at each number that is logged
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if (folder := headless_run()) is None or getattr(shell, "kernel", None) is None or multiprocessing.parent_process() is not None: return None
+    if getattr(shell, "kernel", None) is None or multiprocessing.parent_process() is not None: return None
     from lepton_bench.runs.store import ring_path
     from lepton_bench.settings import settings
     path = ring_path(folder, int(os.environ.get("LEPTON_BENCH_ATTEMPT", 0)), 0)
+    if path.exists(): return None  # the kernel that this process was forked from writes there
     path.parent.mkdir(exist_ok=True)
     atexit.register(flush_metrics)
-    return None if path.exists() else partial(Ring.create, path, settings().ring_points)
+    return partial(Ring.create, path, settings().ring_points)
 
 # %% ../../nbs/runs/24_ring.ipynb #c030
 def set_ring(factory: Callable[[], Ring] | None  # makes or finds this rank's ring; None: not in a run

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATUSES', 'runs_directory', 'metrics_path', 'system_path', 'ring_path', 'log_path', 'result_path',
-           'source_directory', 'new_run_id', 'RunRecord', 'new_record', 'RunWriter', 'read_run', 'list_runs',
-           'find_run', 'git_commit', 'capture_source']
+           'source_directory', 'new_run_id', 'RunRecord', 'new_record', 'next_attempt', 'RunWriter', 'read_run',
+           'list_runs', 'find_run', 'git_commit', 'capture_source']
 
 # %% ../../nbs/runs/20_store.ipynb #c002
 import getpass
@@ -112,6 +112,14 @@ def new_record(id: str,  # from `new_run_id`
                ) -> RunRecord:  # status "waiting"
     "A record with those fields filled in that this process knows by itself."
     return RunRecord(id, name, **{"created": time.time(), "user": _user(), "host": socket.gethostname(), "cwd": os.getcwd(), **known})
+
+# %% ../../nbs/runs/20_store.ipynb #57a20506
+def next_attempt(old: RunRecord,  # of a run that has ended
+                 **known: Any  # further fields of RunRecord
+                 ) -> RunRecord:
+    "The record of a run's next attempt."
+    restart = {"attempt": old.attempt + 1, "time": time.time(), "reason": old.reason or old.status}
+    return replace(old, **{"attempt": old.attempt + 1, "restarts": [*old.restarts, restart], "ended": None, "reason": None, "error": None, **known})
 
 # %% ../../nbs/runs/20_store.ipynb #c018
 def _plain(value: Any) -> Any:

@@ -141,7 +141,7 @@ def own_leases(count: int, kind: str | None, memory: int | None) -> list[Lease]:
     return [x for x in free_leases() if x.device_id in known and could_use(known[x.device_id], request)][:count]
 
 # %% ../../nbs/workers/35_allocations.ipynb #c016
-def give_back(leases: list[Lease]) -> None:
+def give_back(leases: Sequence[Lease]) -> None:
     for lease in leases: lease.close()
 
 # %% ../../nbs/workers/35_allocations.ipynb #c018

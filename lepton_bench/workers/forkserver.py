@@ -118,9 +118,10 @@ def _forget_asker(fd: int) -> None:
     del _askers[fd]
     os.close(fd)
 
-def _end_orphans() -> None:
+def _end_orphans(gone: list[int]  # pidfds of askers
+                 ) -> None:
     "Kill the groups of children whose asker is gone: one that computes without ever letting go of its interpreter could not do it itself."
-    for fd in select.select(list(_askers), [], [], 0)[0]:
+    for fd in gone:
         try: os.killpg(_askers[fd], signal.SIGKILL)  # our own child, not collected yet: the number cannot have changed hands
         except ProcessLookupError: pass
         _forget_asker(fd)
@@ -164,9 +165,10 @@ def serve(listener: socket.socket,  # bound and listening
     last = time.monotonic()
     while (time.monotonic() - last < idle or _askers) and path.exists():
         _reap()
-        _end_orphans()
         sources: list[Any] = [listener, *_askers]
-        if listener not in select.select(sources, [], [], 1.)[0]: continue
+        ready = select.select(sources, [], [], 1.)[0]
+        _end_orphans([fd for fd in ready if fd in _askers])
+        if listener not in ready: continue
         stream = Stream(listener.accept()[0])
         stream.sock.settimeout(5.)
         try:
