@@ -242,6 +242,7 @@ def run_layer(name: str) -> Report:
 
 
 def main(names: list[str]) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all that we start
     unknown = [name for name in names if name not in LAYERS]
     if unknown:
         print(f"there is no layer {unknown[0]!r}; the layers are {', '.join(LAYERS)}", file=sys.stderr)
