@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 _VERBS = {
     "BenchError": "errors", "devices": "bench", "allocate": "bench", "attach": "bench", "allocations": "bench", "runs": "run", "get_run": "run",
     "compare": "comparison", "sweep": "headless.sweeps",
-    "simulate_devices": "resources.devices", "log": "runs.ring", "record": "runs.recorded", "progress": "workers.rank",
-    "save_checkpoint": "workers.rank", "load_checkpoint": "workers.rank",
+    "DataLoader": "data.loader", "simulate_devices": "resources.devices", "log": "runs.ring", "record": "runs.recorded", "progress": "workers.in_run",
+    "save_checkpoint": "workers.in_run", "load_checkpoint": "workers.in_run",
 }
 _MODULES = {"widgets": "jupyter.widgets"}
 __all__ = list(_VERBS | _MODULES)

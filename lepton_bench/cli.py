@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from .errors import BenchError
+from .runs.store import GOING
 
 # %% ../nbs/65_cli.ipynb #c003
 app = typer.Typer(help="The workbench for people who train models: devices, allocations, runs.", no_args_is_help=True, add_completion=False,
@@ -60,7 +61,7 @@ def logs(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.
     from lepton_bench.output import TerminalOutput, Watch
     from lepton_bench.run import get_run
     found = get_run(run)
-    def ended() -> str | None: return None if found.status in ("waiting", "running") else f"run {found.id} is {found.status}"
+    def ended() -> str | None: return None if found.status in GOING else f"run {found.id} is {found.status}"
     if follow: Watch(found.directory, found.record.world_size, ended, TerminalOutput()).follow()
     else: print(found.logs(rank))
 
@@ -132,7 +133,7 @@ def _stream(run: Any,
             handled = len(pressed)
             print("stopping; Ctrl-C again kills" if handled == 1 else "killing", file=sys.stderr, flush=True)
             ask_to_stop(run, kill=handled > 1)
-        if (status := run.status) in ("waiting", "running"): return None
+        if (status := run.status) in GOING: return None
         return f"run {run.id} ({run.name}) is done" if status == "done" and output.live else ""  # a pipe gets what the ranks print, no more
     output = TerminalOutput(open(os.devnull, "w") if quiet else None)
     Watch(run.directory, run.record.world_size, ended, output, getattr(run, "seen", 0)).follow()

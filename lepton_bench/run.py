@@ -8,7 +8,6 @@ __all__ = ['connect', 'ask', 'release', 'explain', 'LogText', 'RunTimeout', 'Wai
 
 # %% ../nbs/46_run.ipynb #c002
 import html
-import os
 import pickle
 import signal
 import time
@@ -18,14 +17,14 @@ from typing import Any
 
 from fastcore.basics import patch
 
-import lepton_bench
 from .errors import AllocationError, BenchError, DamagedError, RunError, RunStopped
 from .output import CellOutput, Watch, in_notebook, read_logs
 from .processes import ProcessId, signal_process, wait_gone
 from .progress_line import unit_of
-from .runs.store import RunRecord, find_run, list_runs, read_run, result_path, runs_directory
+from .runs.store import GOING, RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
 from .workers.channel import Client
+from .workers.stacks import Stacks, describe_stacks, read_text, why_silent
 from .workers.allocations import allocations_directory, is_living, read_allocation
 
 # %% ../nbs/46_run.ipynb #c004
@@ -59,7 +58,7 @@ def explain(record: RunRecord) -> str:
     "What went wrong, where, and what to do."
     if record.status == "lost":
         return (f"run {record.id} was lost: its supervisor ended without a word (killed, or the host went down). "
-                "What it stored is there: run.metrics(), run.logs().")
+                "run.resume() goes on from its latest checkpoint. What it stored is there: run.metrics(), run.logs().")
     if record.reason == record.status: return f"run {record.id} ({record.name}) was {record.status}"
     if not record.error: return f"run {record.id} is {record.status}: {record.reason or 'no reason known'}"
     error = record.error
@@ -243,26 +242,37 @@ def ask_to_stop(run: Run, kill: bool = False) -> None:
     except AllocationError:
         if run.status not in _OVER: raise
 
+# %% ../nbs/46_run.ipynb #9667e6d3
 @patch
 def stacks(self: Run,
            timeout: float = 5.,  # seconds
-           ) -> LogText:
-    "Where each rank stands: its Python stacks."
-    files = [Path(p) for p in ask(self._client(), "stacks")["files"]]
-    end = time.monotonic() + timeout
-    while time.monotonic() < end and not all(p.exists() and p.stat().st_size for p in files): time.sleep(.01)
-    found = {p.stem.rpartition("-")[2]: _their_frames(p.read_text()) for p in files if p.exists()}
-    return LogText("\n".join(f"rank {rank}\n{text or '  no answer: is it stuck in the kernel?'}" for rank, text in found.items()))
+           ) -> Stacks:  # text, with `groups` and `odd`
+    "Where each rank stands, equal ones together, and which one the others wait for."
+    if (record := self.record).status not in ("running", "stalled"):
+        raise BenchError(f"run {self.id} is {record.status}: its ranks stand nowhere. run.logs() shows what they printed.")
+    answer, end, before = ask(self._client(), "stacks"), time.monotonic() + timeout, None
+    files = {int(rank): Path(path) for rank, path in answer["files"].items()}
+    while time.monotonic() < end and (sizes := [_size(path) for path in files.values()]) != before or not all(sizes) and time.monotonic() < end:
+        before = sizes
+        time.sleep(.02)
+    why = {int(rank): why_silent(process["pid"]) for rank, process in answer["processes"].items()}
+    return describe_stacks({rank: read_text(path) for rank, path in files.items()}, why)
 
-def _their_frames(text: str) -> str:
-    "Stacks without the frames of ours that every rank stands on."
-    ours = f'File "{Path(lepton_bench.__file__).parent}{os.sep}workers'
-    return "\n".join(line for line in text.splitlines() if ours not in line and "<frozen runpy>" not in line)
+def _size(path: Path) -> int: return path.stat().st_size if path.exists() else 0
+
+# %% ../nbs/46_run.ipynb #2f55185d
+@patch
+def resume(self: Run,
+           allocation: Any = None,  # where, of any size; None: this notebook's, or a new one of the size it had
+           ) -> "Run":
+    "Go on with a run that was lost, stopped or failed; returns at once."
+    from lepton_bench.resume import resume
+    return resume(self, allocation)
 
 # %% ../nbs/46_run.ipynb #c026
 def last_words(run: Run) -> str | None:
     "What the launching cell ends with; None while the run goes on."
-    if run.status in ("waiting", "running"): return None
+    if run.status in GOING: return None
     try: r = run.record
     except BenchError as e: return str(e)
     took = f" in {r.ended - r.started:.1f} s" if r.started and r.ended else ""
@@ -300,7 +310,8 @@ class RunTable(Table):
     "Runs, newest first."
     columns = ("id", "name", "status", "created", "allocation", "arguments", "reason")
     empty = "no runs yet: alloc.launch(function) makes one"
-    colored, tones = "status", {"done": "good", "running": "busy", "failed": "bad", "lost": "bad", "damaged": "bad", "stopped": "odd", "waiting": "odd"}
+    colored = "status"
+    tones = {"done": "good", "running": "busy", "failed": "bad", "lost": "bad", "damaged": "bad", "stopped": "odd", "waiting": "odd", "stalled": "odd"}
 
     def __init__(self, records: list[RunRecord]):
         super().__init__(as_run(runs_directory()/r.id, r.kind) for r in records)

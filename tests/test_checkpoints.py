@@ -145,7 +145,7 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
     whole = (path/"state.pt").read_bytes()
     for at in range(len(whole)):
         (path/"state.pt").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
-        with pytest.raises(DamagedError): checkpoints._verify(path)
+        with pytest.raises(DamagedError): checkpoints.verify(path)
 
 
 def test_a_missing_manifest_is_no_checkpoint(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def kernel_spec(name: str,  # `lepton-3`, or what is installed
     found.metadata["kernel_provisioner"] = {"provisioner_name": "lepton", "config": {**config, "devices": devices}}
     return found
 
+# %% ../../nbs/headless/516_execution.ipynb #5e2cd4ba
 def new_manager(name: str,
                 spec: Any,  # KernelSpec
                 directory: Path,  # of the run: where the connection file is
@@ -140,11 +141,13 @@ def new_manager(name: str,
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
+    from lepton_bench.headless.clients import PromptClient
+
     class One(KernelSpecManager):
         def get_kernel_spec(self, kernel_name: str) -> Any: return spec
     folder = private_directory(settings().sockets)
     return AsyncKernelManager(kernel_name=name, kernel_spec_manager=One(), transport="ipc", ip=str(folder/socket_name(directory)),
-                              connection_file=str(directory/"kernel.json"))
+                              client_factory=PromptClient, connection_file=str(directory/"kernel.json"))
 
 # %% ../../nbs/headless/516_execution.ipynb #c016
 def new_keeper(nb_man: NotebookExecutionManager, path: str | None) -> Keeper:

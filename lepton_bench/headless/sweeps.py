@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARK', 'SweepTable', 'Sweep', 'at_once', 'check_devices', 'claim_output', 'plan_again', 'joined', 'start_driver',
-           'begin_driver', 'pack_study', 'sweep']
+           'begin_driver', 'pack_study', 'sweep', 'once_more']
 
 # %% ../../nbs/headless/520_sweeps.ipynb #c002
 import os
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..bench import Waiting, parse_memory
+from fastcore.basics import patch
+
 from ..engines.base import get_engine
 from ..errors import BenchError
 from .driver import take_lock
@@ -229,3 +231,22 @@ def _start(directory: Path, plan: Plan, changed: str, words: str, study: Any) ->
         found.seen = before
     if in_notebook(): found.watch = watch_in_background(Watch(directory, 1, partial(last_words, found), new_output(run=found.id), found.seen))
     return found
+
+# %% ../../nbs/headless/520_sweeps.ipynb #25438bdf
+def once_more(plan: Plan,  # of a sweep that has ended
+              changed: str = "refuse",  # as for `sweep`
+              ) -> Sweep:
+    "Run the sets that are not done."
+    return sweep(plan.notebook, [s.parameters for s in plan.sets], devices_each=plan.devices_each, parallel=plan.parallel, retries=plan.retries,
+                 timeout=plan.timeout, cell_timeout=plan.cell_timeout, output=plan.output, kernel=plan.kernel, kind=plan.kind,
+                 memory=plan.memory, changed=changed)
+
+@patch
+def resume(self: Sweep,
+           allocation: Any = None,  # a sweep takes its own devices
+           changed: str = "refuse",  # "keep" or "again": what becomes of sets that were done with other code
+           ) -> Sweep:
+    "Run the sets that are not done; returns at once."
+    if allocation is not None: raise BenchError("a sweep takes its own devices: sweep.resume() without an allocation")
+    if not self.record.finished: raise BenchError(f"sweep {self.id} is {self.status}: it goes on by itself")
+    return once_more(self.plan, changed)

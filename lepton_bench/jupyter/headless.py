@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import BenchError
 from ..headless.notebooks import Parameter, check_parameters, code_digest, find_parameters, mismatch, parameters_cell, read_notebook
 from ..headless.sets import done_otherwise, expand, plan_path, read_plan
-from ..headless.sweeps import Sweep, sweep
+from ..headless.sweeps import once_more, sweep
 from .actions import BadRequest, WrongState
 from .run_files import NotThere, run_folder
 from ..runs.store import read_run
@@ -117,9 +117,4 @@ def again(id: str,  # of a sweep
     plan = read_plan(folder)
     if changed == "refuse" and done_otherwise(plan.sets, code_digest(read_notebook(plan.notebook))):
         raise NotebookChanged(f"the code of {Path(plan.notebook).name} has changed since sets of this sweep were done")
-    return {"id": _once_more(plan, changed).id}
-
-def _once_more(plan: Any, changed: str) -> Sweep:
-    sets = [s.parameters for s in plan.sets]
-    return sweep(plan.notebook, sets, devices_each=plan.devices_each, parallel=plan.parallel, retries=plan.retries, timeout=plan.timeout,
-                 cell_timeout=plan.cell_timeout, output=plan.output, kernel=plan.kernel, kind=plan.kind, memory=plan.memory, changed=changed)
+    return {"id": once_more(plan, changed).id}

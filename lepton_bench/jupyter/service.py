@@ -42,7 +42,7 @@ def event_schemas() -> list[Path]: return sorted((Path(lepton_bench.__file__).pa
 def run_events(old: dict | None, new: dict) -> list[dict]:  # what happened between two rows of a run
     about = {"run": new["id"], **{k: new[k] for k in ("name", "status", "allocation", "reason")}}
     was, now = old["status"] if old else "waiting", new["status"]
-    began = was == "waiting" and (now == "running" or (now in FINISHED and new["started"] is not None))
+    began = was == "waiting" and (now in ("running", "stalled") or (now in FINISHED and new["started"] is not None))
     ended = was not in FINISHED and now in FINISHED
     return [{"action": action, **about} for action, happened in (("started", began), ("ended", ended)) if happened]
 

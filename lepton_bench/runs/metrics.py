@@ -201,15 +201,18 @@ def merge_attempts(tables: "Sequence[pa.Table]"  # one per attempt, in order
     if len(tables) < 2: return table
     step, rank = (table.column(c).to_numpy() for c in ("step", "rank"))
     name = np.concatenate([np.asarray(c.indices) for c in table.column("name").chunks])
-    key = (rank - rank.min()).astype("i8") * (int(name.max()) + 1) + name
-    first, keep = np.full(int(key.max()) + 1, np.iinfo("i8").max), np.empty(len(step), bool)
+    names, never = int(name.max()) + 1, np.iinfo("i8").max
+    key = (rank - rank.min()).astype("i8") * names + name
+    first, keep = np.full((int(rank.max()) - int(rank.min()) + 1, names), never), np.empty(len(step), bool)
     restarts, end = [], len(step)
     for part in reversed(tables):  # `first`: where the attempts after this one began
         here = slice(end - part.num_rows, end)
-        keep[here] = step[here] < first[key[here]]
+        keep[here] = step[here] < first.ravel()[key[here]]
         restarts.append({"step": int(step[here].min()), "time": float(table.column("time")[here.start:end].to_numpy().min())})
-        np.minimum.at(first, key[here], step[here])
-        end = here.start
+        begins = np.full(first.shape, never)
+        np.minimum.at(begins.reshape(-1), key[here], step[here])
+        begins[(begins == never).all(axis=1)] = begins.min(axis=0)  # ranks that this attempt has not: others do their steps
+        first, end = np.minimum(first, begins), here.start
     return table.filter(pa.array(keep)).replace_schema_metadata({"restarts": json.dumps(restarts[-2::-1])})
 
 def restarts(table: "pa.Table"  # from `read_metrics`

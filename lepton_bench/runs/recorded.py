@@ -27,8 +27,8 @@ def headless_run() -> Path | None:
 # %% ../../nbs/runs/16_recorded.ipynb #c005
 def _target() -> tuple[Path | None, int]:  # the run's folder, and this process's rank in it
     "Where a value that is recorded here belongs."
-    rank = sys.modules.get("lepton_bench.workers.rank")
-    context = rank.current_run() if rank else None
+    in_run = sys.modules.get("lepton_bench.workers.in_run")
+    context = in_run.current_run() if in_run else None
     return headless_run() or (context.directory if context else None), context.rank if context else 0
 
 # %% ../../nbs/runs/16_recorded.ipynb #c007

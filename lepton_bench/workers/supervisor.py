@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fastcore.basics import patch
@@ -25,13 +26,16 @@ from ..processes import ProcessId, children, write_atomically
 from ..resources.devices import Device
 from ..resources.leases import Holder, Lease
 from ..runs.checkpoints import remove_asides
+from ..runs.store import log_path
 from ..settings import settings
 from .agent import Agent, rendezvous_environment
 from .allocations import Spec, allocations_directory, describe_request, give_back, idle_warning, why_give_back
 from .cells import Desk, Turn
 from .channel import Server, Stream, readable
-from .crew import Crew
-from .launches import Failure, Launch, describe_end, describe_status, note_save
+from .crew import DEATH, Crew
+from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save, oom_kills,
+                                           output_sizes, unfinished_saves)
+from .stacks import describe_stacks, read_text, why_silent
 from .recorder import (Recorder, close_metrics, note_course, note_end, note_start, store_checkpoint, store_points, store_result,
                                            store_system, write_ends)
 
@@ -130,7 +134,7 @@ def on_launch(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a launch in line."
     if self.ending: return self.server.reply(to, {"error": f"allocation {self.spec.name} is being released ({self.ending})", "type": "AllocationError"})
     ahead = [x.run for x in (self.current, *self.queue) if x]
-    try: launch = self.recorder.new_launch(header, payload)
+    try: launch = self.recorder.resumed(header, payload) if header.get("resume") else self.recorder.new_launch(header, payload)
     except (OSError, BenchError) as e:
         return self.server.reply(to, {"error": f"no run can be written to {self.recorder.runs}: {getattr(e, 'strerror', None) or e}", "type": "LaunchError"})
     launch.context = self.caller(header)
@@ -166,7 +170,7 @@ def advance(self: Supervisor) -> None:
 @patch
 def dispatch(self: Supervisor, launch: Launch) -> None:
     "Send a launch to the ranks."
-    self.current, self.crew.used, launch.started = launch, True, time.time()
+    self.current, self.crew.used, launch.started, launch.watch, launch.oom_kills = launch, True, time.time(), Activity(), oom_kills()
     if not launch.grouped: self.crew.new_store()
     header = {k: v for k, v in launch.header.items() if k in ("kind", "context", "sources", "labels", "target", "args", "body")}
     if launch.header["context"] not in self.crew.contexts:
@@ -233,8 +237,7 @@ def on_exited(self: Supervisor, header: dict, payload: bytes) -> None:
     said = launch.ended.get(rank, {}).get("status")
     well = said == "failed" or (said == "done" and status == 0 and launch.kind != "function")
     if not (well or launch.killed or launch.closing == "stopped"):
-        kind, code = ("Killed", 128 - status) if status < 0 else ("Exit", status)
-        self.fail(launch, Failure(rank, kind, describe_status(status), time=time.time(), code=code))
+        self.fail(launch, describe_death(launch, rank, status))
     if not self.crew.living: self.finish()
 
 @patch
@@ -261,7 +264,7 @@ def on_progress(self: Supervisor, header: dict, payload: bytes) -> None:
 @patch
 def on_checkpoint(self: Supervisor, header: dict, payload: bytes) -> None:
     launch = self.current
-    if launch and (save := note_save(launch, header["step"], header["rank"], header["aside"], len(self.devices))): self.commit(launch, save)
+    if launch and (save := note_save(launch, header, payload, len(self.devices))): self.commit(launch, save)
 
 @patch
 def commit(self: Supervisor, launch: Launch, save: dict) -> None:
@@ -283,13 +286,12 @@ def finish(self: Supervisor) -> None:
 @patch
 def after_attempt(self: Supervisor, launch: Launch) -> None:
     "Try again, or conclude; get fresh ranks where the old ones cannot go on."
-    for save in launch.saves.copy().values():
-        if save["aside"]: self.commit(launch, save)  # rank 0 alone called it: now everything before it is stored
+    for save in unfinished_saves(launch): self.commit(launch, save)  # now everything before them is stored
     close_metrics(self.recorder, launch)
     dirty = bool(launch.closing) or not self.crew.living or any(e["dirty"] for e in launch.ended.values())
     end, self.current = describe_end(launch), None
     if launch.whole: self.name_holder()
-    if end["status"] == "failed" and launch.attempt < launch.max_restarts and not self.ending:
+    if end["status"] == "failed" and may_restart(launch) and not self.ending:
         launch.next_attempt(end["reason"])
         self.queue.appendleft(launch)
     else: self.conclude(launch, end)
@@ -391,12 +393,16 @@ def on_describe(self: Supervisor, to: Any, header: dict, payload: bytes) -> None
 
 @patch
 def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
-    "Have every rank write where it stands."
-    files = [self.folder/f"stacks-{r}.txt" for r in sorted(self.crew.living)]
-    for path in files:
+    self.server.reply(to, {"files": {str(r): str(p) for r, p in self.ask_stacks().items()}, "processes": self.agent.processes()})
+
+@patch
+def ask_stacks(self: Supervisor) -> dict[int, Path]:
+    "Have every rank write where it stands, into these files."
+    files = {r: self.folder/f"stacks-{r}.txt" for r in sorted(self.crew.living)}
+    for path in files.values():
         if path.exists(): os.truncate(path, 0)
     self.agent.receive({"op": "stacks"})
-    self.server.reply(to, {"files": [str(p) for p in files]})
+    return files
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c021
 _REQUESTS = ("describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
@@ -417,9 +423,10 @@ def tick(self: Supervisor) -> None:
     now, launch = time.monotonic(), self.current
     if self.terminated.is_set(): self.end("its supervisor received SIGTERM")
     if launch and now >= launch.kill_at:
-        launch.kill_at, launch.killed = float("inf"), True
-        if self.crew.living: self.agent.receive({"op": "kill"})
+        if launch.killed: self.abandon(launch)
+        elif self.crew.living: self.agent.receive({"op": "kill"})
         else: self.finish()
+        launch.kill_at, launch.killed = float("inf") if launch.killed else now + DEATH, True
     if self.current: self.agent.tick()
     self.desk.tick(now)
     if now - self.last_slow > 1:
@@ -427,14 +434,59 @@ def tick(self: Supervisor) -> None:
         self.tick_slowly()
 
 @patch
+def abandon(self: Supervisor, launch: Launch) -> None:
+    "Ranks that cannot be killed are stuck in the kernel: the run is over without them, and their devices stay theirs."
+    self.crew.abandon()
+    self.fail(launch, Failure(min(self.crew.stuck), "Stuck", self.crew.broken or "", time=time.time()))
+    self.finish()
+
+@patch
 def tick_slowly(self: Supervisor) -> None:
     "Once a second: mend what somebody deleted, write progress, look whether anybody still wants us."
     self.server.rebind()
     if not self.path.exists(): self.publish()
+    if self.crew.overdue(): self.crew.abandon(); self.advance(); self.publish()
     self.tell_ends()
     if self.spec.bound and self.owner and not self.owner.alive(): return self.end("its headless notebook has ended")
-    if self.current: note_course(self.current)
+    if self.current: self.watch_course(self.current)
     elif not self.queue and not self.desk.queue: self.tick_idle()
+
+@patch
+def watch_course(self: Supervisor, launch: Launch) -> None:
+    "Write down how far a run is, and whether it goes on at all."
+    watch, before = launch.watch, launch.watch.stall
+    watch.note(seen := self.look(launch))
+    limit = launch.header["options"].get("stall_after")
+    if watch.stalled(self.settings.stall_after if limit is None else limit):
+        if not watch.asked: watch.asked = bool(self.ask_stacks())  # looked at a second later
+        elif not watch.stall: self.say(launch, f"stalled: no step and no output for {time.monotonic() - watch.last:.0f} s\n{self.note_stall(launch)}")
+    elif before: self.say(launch, f"goes on, after {time.time() - before['since']:.0f} s")
+    if watch.seen == seen: watch.seen = self.look(launch)  # our own words are no sign of life
+    note_course(launch)
+
+@patch
+def look(self: Supervisor, launch: Launch) -> Any:
+    "Everything that changes while a run goes on."
+    return launch.points, dict(launch.progress), dict(launch.spoken), output_sizes(launch.directory, len(self.devices))
+
+@patch
+def note_stall(self: Supervisor, launch: Launch) -> str:
+    "Keep where the ranks of a stalled run stand."
+    found = describe_stacks({r: read_text(self.folder/f"stacks-{r}.txt") for r in sorted(self.crew.living)}, self.states())
+    launch.watch.stall = {"since": time.time() - (time.monotonic() - launch.watch.last), "stacks": str(found), "odd": found.odd}
+    return str(found)
+
+@patch
+def states(self: Supervisor) -> dict[int, str]:
+    "Why ranks give no answer, if it can be told."
+    return {r: words for r, p in self.agent.processes().items() if (words := why_silent(p["pid"]))}
+
+@patch
+def say(self: Supervisor, launch: Launch, text: str) -> None:
+    "A word of ours in the run's log."
+    try:
+        with open(log_path(launch.directory, 0), "a") as file: file.write(f"lepton_bench: run {launch.run} {text}\n")
+    except OSError as e: print(f"{launch.run}: {text} (not in its log: {e.strerror})", file=sys.stderr, flush=True)
 
 @patch
 def tick_idle(self: Supervisor) -> None:
