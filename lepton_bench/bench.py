@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'caller_context', 'as_context', 'notebook_call', 'new_name',
-           'check_name', 'parse_memory', 'own_allocations', 'current_allocation', 'Waiting', 'plan', 'allocate', 'take',
-           'submit', 'AllocationTable', 'allocations', 'attach']
+           'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'plan', 'allocate', 'take', 'submit',
+           'AllocationTable', 'allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -24,13 +24,13 @@ from typing import Any
 from fastcore.basics import patch
 
 from .engines.base import get_engine, require
-from .errors import AllocationError, BenchError, DeviceError, LaunchError
+from .errors import AllocationError, BenchError, LaunchError
 from .output import Watch, in_notebook, new_output, watch_in_background
 from .packing import cell_labels, cell_sources, classify, describe_arguments, pack
 from .processes import ProcessId, wait_gone
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
-from .resources.queue import Request, check_possible
+from .resources.queue import Request, check_possible, parse_memory
 from .run import Run, ask, connect, last_words, release
 from .runs.recorded import headless_run
 from .runs.store import runs_directory
@@ -211,14 +211,6 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
         raise AllocationError(f"{name[:60]!r} is not a name: up to 40 letters, digits, dots, dashes and underscores")
     return name
-
-def parse_memory(memory: int | str | None  # bytes, or text such as "20GB"
-                 ) -> int | None:
-    "Bytes."
-    if memory is None or isinstance(memory, int): return memory
-    found = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)(i?)B?\s*", str(memory), re.I)
-    if not found: raise DeviceError(f"memory={memory!r} is not a size: pass bytes, or text such as '20GB'")
-    return int(float(found[1]) * (1024 if found[3] else 1000)**" KMGT".index(found[2].upper() or " "))
 
 # %% ../nbs/50_bench.ipynb #c024
 _mine: dict[str, tuple[tuple, Allocation]] = {}

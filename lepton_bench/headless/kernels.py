@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -46,9 +47,16 @@ def _import_quietly(name: str) -> None:
     "What an environment lacks is not there for its kernels either."
     with suppress(ImportError): importlib.import_module(name)
 
+def _spare_the_end() -> None:
+    "torch takes its libraries of operators apart when an interpreter ends, which a process that ends need not do."
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        if (found := finalizer.peek()) and getattr(found[1], "__module__", "") == "torch.library": finalizer.atexit = False
+
 def preload() -> None:
     "What the forkserver of kernels does before it serves."
     for name in _IMPORTED: _import_quietly(name)
+    with suppress(ImportError, AttributeError): importlib.import_module("matplotlib.backends.registry").backend_registry.list_all()  # read once
+    _spare_the_end()
     for thread in threading.enumerate():
         if thread is not threading.main_thread(): thread.join(10)
     reseed()

@@ -19,14 +19,13 @@ from fastcore.basics import patch
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Float, Int, Unicode
 
-from ..bench import parse_memory
 from ..errors import AllocationTimeout, BenchError
 from .kernels import KERNELS, ForkedProcess, fork_kernel, why_not_forked
 from ..processes import ProcessId
 from ..resources.devices import Device, inventory, usable_cores, visible_devices
 from ..resources.held import HELD, LENDER, Borrowed, held_variables, holder_in
 from ..resources.leases import Holder, Lease, may_live, unpack_description
-from ..resources.queue import Request, Waiter, check_possible
+from ..resources.queue import Request, Waiter, check_possible, parse_memory
 from ..workers.allocations import give_back, own_leases
 from ..workers.forkserver import connect_forkserver, forkserver_key
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..bench import Waiting, parse_memory
+from ..bench import Waiting
 from fastcore.basics import patch
 
 from ..engines.base import get_engine
@@ -26,7 +26,7 @@ from .sets import Plan, Set, counts, done_otherwise, expand, go_on, plan_path, r
 from ..output import Watch, in_notebook, new_output, watch_in_background
 from ..processes import write_atomically
 from ..resources.devices import usable_cores
-from ..resources.queue import Request, check_possible
+from ..resources.queue import Request, check_possible, parse_memory
 from ..run import Run, last_words
 from ..runs.store import log_path, new_run_id, runs_directory
 from ..settings import settings
