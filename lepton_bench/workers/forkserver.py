@@ -188,7 +188,9 @@ def serve(listener: socket.socket,  # bound and listening
     return None
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c022
-_PRELOAD = ("numpy", "torch", "torch.distributed", "pyarrow", "cloudpickle", "lepton_bench.workers.program")
+# an optimiser imports torch._dynamo when it is made, which takes 0.7 s and more
+_PRELOAD = ("numpy", "torch", "torch.distributed", "torch._dynamo", "torch.nn.parallel", "torch.utils.data", "pyarrow", "cloudpickle",
+            "lepton_bench.workers.program")
 
 def preload() -> None:
     "Import what children need, and nothing that starts a thread of ours."

@@ -242,9 +242,9 @@ def on_exited(self: Supervisor, header: dict, payload: bytes) -> None:
 
 @patch
 def fail(self: Supervisor, launch: Launch, failure: Failure) -> None:
-    "Note a failure; all ranks are killed in a moment."
+    "Note a failure; all ranks are killed in a moment, in which others can say what came first. A kill needs no explanation."
     launch.failures.append(failure)
-    if launch.closing is None: launch.closing, launch.kill_at = "failed", time.monotonic() + .15
+    if launch.closing is None: launch.closing, launch.kill_at = "failed", time.monotonic() + (0 if failure.code == 137 else .15)
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c016
 @patch
