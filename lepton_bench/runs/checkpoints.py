@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -204,14 +204,23 @@ def load_latest(directory: Path,  # the run's folder
                 ) -> Any:  # what `read` gives, or None if there is none
     "The latest state that can be read; a damaged one is passed over with a warning."
     damage: list[str] = []
-    for path in reversed(list_checkpoints(directory)):
+    for path in _newest_first(directory):
         try: state = read(path)
-        except DamagedError as e: damage.append(str(e))
+        except DamagedError as e:
+            if path.exists(): damage.append(str(e))
         else:
             for text in damage: warnings.warn(f"{text} Going on from {path.name}.", stacklevel=2)
             return state
     if damage: raise DamagedError(f"No checkpoint of {directory} can be read. {' '.join(damage)}")
     return None
+
+def _newest_first(directory: Path) -> Iterator[Path]:
+    "Checkpoints, those too that come while the first ones are being looked at; each once."
+    seen: set[Path] = set()
+    while new := [p for p in reversed(list_checkpoints(directory)) if p not in seen]:
+        for path in new:
+            seen.add(path)
+            yield path
 
 # %% ../../nbs/runs/23_checkpoints.ipynb #c031
 def superfluous(scores: Sequence[tuple[int, float | None]],  # of each checkpoint: step, score; higher is better

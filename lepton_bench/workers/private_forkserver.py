@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PrivateForkserver', 'private_body']
 
-# %% ../../nbs/workers/15_private_forkserver.ipynb #f7a568a1
+# %% ../../nbs/workers/15_private_forkserver.ipynb #c002
 import json
 import os
 import select
@@ -13,14 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from functools import partial
 
-from ..processes import ProcessId, children, set_parent_death_signal, set_subreaper
+from ..processes import ProcessId, children, end_children, set_parent_death_signal, set_subreaper
 from .channel import Stream
 from .forkserver import Body, enter_child, find_target
 
-# %% ../../nbs/workers/15_private_forkserver.ipynb #8e8cdad6
+# %% ../../nbs/workers/15_private_forkserver.ipynb #c004
 class PrivateForkserver:
     "Holds leases, makes ranks, reports their ends, leaves no orphan."
     def __init__(self,
@@ -61,8 +60,8 @@ class PrivateForkserver:
             try: pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError: break
             if pid == 0: break
+            self.kill_orphans()  # of a rank, or of an orphan
             if (rank := self.ranks.pop(pid, None)) is not None:
-                self.kill_orphans()
                 self.stream.send({"op": "exited", "rank": rank, "pid": pid, "status": os.waitstatus_to_exitcode(status)})
 
     def kill_orphans(self) -> None:
@@ -77,15 +76,7 @@ class PrivateForkserver:
 
     def end(self) -> None:
         "Kill all that stands below, until nothing is left."
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            for pid in children(os.getpid()):
-                try: os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError: pass
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]: pass
-            except ChildProcessError: return
-            time.sleep(.002)
+        end_children(10.)
 
     def handle(self, request: dict) -> Body | None:
         op = request["op"]
@@ -116,7 +107,7 @@ class PrivateForkserver:
         self.end()
         return None
 
-# %% ../../nbs/workers/15_private_forkserver.ipynb #4d73de18
+# %% ../../nbs/workers/15_private_forkserver.ipynb #c006
 def private_body(sock: socket.socket,  # the agent's socket
                  parent: int,  # the supervisor's pid
                  spawns: bool,  # new interpreters instead of forks
