@@ -543,6 +543,8 @@ def merge_slowly(attempts: list[list[tuple]]) -> list[tuple]:
     for points in attempts:
         first: dict[tuple, int] = {}
         for s, r, n, _ in points: first[r, n] = min(s, first.get((r, n), s))
+        for gone in {p[1] for p in kept if points and p[1] > max(q[1] for q in points)}:  # there are fewer ranks: the others do its steps
+            for n in {q[2] for q in points}: first[gone, n] = min(q[0] for q in points if q[2] == n)
         kept = [p for p in kept if (p[1], p[2]) not in first or p[0] < first[p[1], p[2]]] + points
     return kept
 

@@ -104,12 +104,12 @@ def _attempts(runs: RunSeries, key: Key, bounds: Bounds) -> list[tuple[Attempt, 
     for _, attempt in sorted(runs.attempts.items(), reverse=True):
         if (least := attempt.least(key)) is not None:
             found.append((attempt, bounds if first is None else [*bounds, ("step", -float("inf"), first - 1)]))
-        elif key[1] not in attempt.have: least = _least_of_others(attempt, key[0])
+        elif key[1] > max(attempt.have, default=key[1]): least = _least_of_others(attempt, key[0])
         if least is not None: first = least if first is None else min(first, least)
     return found
 
 def _least_of_others(attempt: Attempt, name: str) -> int | None:
-    "Where an attempt began that has not some rank of the one before: others do its steps."
+    "Where an attempt of fewer ranks began: they do the steps of those that are gone."
     return min((step for key in attempt.keys() if key[0] == name and (step := attempt.least(key)) is not None), default=None)
 
 # %% ../../nbs/runs/27_following.ipynb #c007

@@ -159,7 +159,8 @@ def _check_names(column: Any) -> None:
     if len(index) and int(index.max()) >= len(column.dictionary): raise ValueError("a name that does not exist")
 
 # %% ../../nbs/runs/21_metrics.ipynb #c017
-def _read_ring(path: Path) -> tuple[Any, int, list[str]] | None:  # records, index of the first, names
+def _read_ring(path: Path, stored: bool = False  # also what should be in the file
+               ) -> tuple[Any, int, list[str]] | None:  # records, index of the first, names
     "What a ring holds that may not be in the file."
     try: ring = Ring.open(path, write=False)
     except FileNotFoundError: return None  # everything was stored, and it was removed meanwhile
@@ -167,6 +168,7 @@ def _read_ring(path: Path) -> tuple[Any, int, list[str]] | None:  # records, ind
         warnings.warn(f"{e}. What it held beyond the metrics file is lost.", stacklevel=4)
         return None
     records, start = ring.peek()
+    if stored and len(all_there := ring.newest(ring.capacity)): records, start = all_there, int(all_there["sequence"][0]) - 1
     names = ring.names()
     ring.close()
     return records, start, names
@@ -176,7 +178,7 @@ def _rings(directory: Path) -> dict[int, dict[int, Any]]:
     found: dict[int, dict[int, Any]] = {}
     for path in sorted((Path(directory)/"rings").glob("*-rank-*.ring")):
         match = re.fullmatch(r"(\d+)-rank-(\d+)\.ring", path.name)
-        if match and (held := _read_ring(path)): found.setdefault(int(match[1]), {})[int(match[2])] = held
+        if match and (held := _read_ring(path, stored=True)): found.setdefault(int(match[1]), {})[int(match[2])] = held
     return found
 
 # %% ../../nbs/runs/21_metrics.ipynb #c019
@@ -211,7 +213,7 @@ def merge_attempts(tables: "Sequence[pa.Table]"  # one per attempt, in order
         restarts.append({"step": int(step[here].min()), "time": float(table.column("time")[here.start:end].to_numpy().min())})
         begins = np.full(first.shape, never)
         np.minimum.at(begins.reshape(-1), key[here], step[here])
-        begins[(begins == never).all(axis=1)] = begins.min(axis=0)  # ranks that this attempt has not: others do their steps
+        begins[int(rank[here].max()) - int(rank.min()) + 1:] = begins.min(axis=0)  # ranks that there are no more: others do their steps
         first, end = np.minimum(first, begins), here.start
     return table.filter(pa.array(keep)).replace_schema_metadata({"restarts": json.dumps(restarts[-2::-1])})
 

@@ -61,6 +61,19 @@ while time.monotonic() < end: pass
 lb.record("x", x)"""
 
 
+BREAK = """
+import os, sys
+if "lepton_bench.workers.forkserver" in sys.orig_argv:
+    import lepton_bench.workers.private_forkserver as private
+    hold = private.PrivateForkserver.handle
+    def handle(self, request):
+        found = hold(self, request)
+        if request["op"] == "hold": os.close(self.leases.pop())
+        return found
+    private.PrivateForkserver.handle = handle
+"""  # the private forkserver drops one lease
+
+
 class Broken(AssertionError):
     "Something that was promised does not hold."
 
@@ -207,7 +220,7 @@ class Scene:
     # --- what was promised -------------------------------------------------------------------------
 
     def check(self) -> None:
-        for name in ("metrics", "checkpoint", "devices", "processes", "sets", "next"):
+        for name in ("metrics", "checkpoint", "devices", "descriptors", "processes", "sets", "next"):
             getattr(self, f"check_{name}")()
             self.checks[name] += 1
 
@@ -247,6 +260,22 @@ class Scene:
                     and r.holder.allocation not in named]
         if leaked(): until(lambda: not leaked(), 5, f"free again: {leaked()}")
 
+    def check_descriptors(self) -> None:
+        "A lease is held by the supervisor, the private forkserver and its own rank, and by no other rank."
+        until(lambda: not self.wrong_descriptors(), 10, f"the leases are held as they should be: {self.wrong_descriptors()}")
+
+    def wrong_descriptors(self) -> list[str]:
+        from lepton_bench.resources.leases import PREFIX, lease_directory
+        info, private, found = self.alloc.info, self.private(), list[str]()
+        ranks = {int(r): d["pid"] for r, d in info["ranks"].items()}
+        if private is None or len(ranks) != len(info["devices"]): return ["the ranks are not all there"]
+        for rank, device in enumerate(info["devices"]):
+            path = str(lease_directory()/f"{PREFIX}.{device}.lock")
+            holders = {pid for pid in (info_pid(info), private.pid, *ranks.values()) if path in open_files(pid)}
+            if holders != {info_pid(info), private.pid, ranks[rank]}:
+                found.append(f"{device} of rank {rank} by {sorted(holders)}, ranks {ranks}, private {private.pid}")
+        return found
+
     def expected(self) -> set[int]:
         "Processes that may be here."
         import lepton_bench as lb
@@ -281,6 +310,15 @@ class Scene:
 
     def check_next(self) -> None: self.allocate(1).release()
 
+
+def info_pid(info: dict) -> int: return info["supervisor"]["pid"]
+
+def open_files(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError): found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
 
 def _gaps(steps: list[int]) -> str:
     there = set(steps)
@@ -443,7 +481,7 @@ def one(scene: Scene, number: int) -> None:
 
 
 @contextlib.contextmanager
-def scene(seed: int) -> Iterator[Scene]:
+def scene(seed: int, broken: bool = False) -> Iterator[Scene]:
     with ExitStack() as stack:
         place = Isolation.new()
         stack.callback(place.remove)
@@ -457,6 +495,10 @@ def scene(seed: int) -> Iterator[Scene]:
             os.environ.update({"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(place.root/"clock"), "FAKETIME_NO_CACHE": "1",
                                "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
         else: print("NO CLOCK IS SET BACK: libfaketime is not here (Debian's faketime)")
+        if broken:
+            (place.root/"broken").mkdir()
+            (place.root/"broken"/"sitecustomize.py").write_text(BREAK)
+            os.environ["PYTHONPATH"] = str(place.root/"broken")
         found = Scene(place, random.Random(seed))
         stack.callback(lambda: print("left behind:", *left, sep="\n  ") if (left := place.shut_down()) else None)
         stack.callback(found.tear_down)
@@ -464,9 +506,9 @@ def scene(seed: int) -> Iterator[Scene]:
         yield found
 
 
-def main(count: int, seed: int) -> dict:
+def main(count: int, seed: int, broken: bool = False) -> dict:
     start = time.monotonic()
-    with scene(seed) as found:
+    with scene(seed, broken) as found:
         for number in range(1, count + 1):
             one(found, number)
             if number % 10 == 0: print(f"{number:4} faults {time.monotonic() - start:7.1f} s", flush=True)
