@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import struct
 import sys
 import time
 import warnings
@@ -31,7 +32,12 @@ from small_disk import fill, mounted  # noqa: E402
 DISK = 192 << 20  # bytes
 NEXT = 2.  # seconds within which the next allocation is there
 COLD = 20.  # the same, when the forkserver has to import torch first
-CLOCK = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1")
+CLOCK = """
+import mmap, os, struct, time
+_shift = mmap.mmap(os.open(os.environ["CHAOS_CLOCK"], os.O_RDONLY), 8, prot=mmap.PROT_READ)
+def _shifted(real, scale): return lambda: real() + type(real())(scale * struct.unpack("d", _shift)[0])
+time.time, time.time_ns = _shifted(time.time, 1), _shifted(time.time_ns, 10**9)
+"""  # the wall clock of every Python process of the scene goes by a file
 
 TRAIN = '''
 def train(witness, child_seconds=100_000):
@@ -412,14 +418,15 @@ def delete_the_connection_file(s: Scene) -> bool:
 
 def set_the_clock_back(s: Scene) -> bool:
     "By an hour, for everything that was started here."
-    file = s.place.root/"clock"
-    if not file.exists(): return False
     before = s.kernel.value("__import__('time').time()")
-    file.write_text("-3600\n")
+    shift_clock(s.place, -3600.)
     landed = s.kernel.value("__import__('time').time()") < before - 3000
     s.await_steps()
-    file.write_text("+0\n")
+    shift_clock(s.place, 0.)
     return landed
+
+def shift_clock(place: Isolation, seconds: float) -> None:
+    with (place.root/"clock").open("r+b") as file: file.write(struct.pack("d", seconds))
 
 def corrupt_the_newest(s: Scene) -> bool:
     "The supervisor is killed; then the metrics' last bytes and the newest checkpoint are not what was written."
@@ -486,19 +493,12 @@ def scene(seed: int, broken: bool = False) -> Iterator[Scene]:
         place = Isolation.new()
         stack.callback(place.remove)
         stack.enter_context(mounted(place.root/"home", DISK))
-        library = next((p for p in CLOCK if Path(p).exists()), None) if os.environ.get('CHAOS_CLOCK') else None
         kept = dict(os.environ)
         os.environ.update({**place.variables(), "LEPTON_BENCH_SIMULATED": "5", "LEPTON_BENCH_ORPHAN_GRACE": "3600"})
         stack.callback(lambda: (os.environ.clear(), os.environ.update(kept)))
-        if library:
-            (place.root/"clock").write_text("+0\n")
-            os.environ.update({"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(place.root/"clock"), "FAKETIME_NO_CACHE": "1",
-                               "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
-        else: print("NO CLOCK IS SET BACK: libfaketime is not here (Debian's faketime)")
-        if broken:
-            (place.root/"broken").mkdir()
-            (place.root/"broken"/"sitecustomize.py").write_text(BREAK)
-            os.environ["PYTHONPATH"] = str(place.root/"broken")
+        for name, content in (("clock", struct.pack("d", 0.)), ("sitecustomize.py", (CLOCK + (BREAK if broken else "")).encode())):
+            (place.root/name).write_bytes(content)
+        os.environ.update({"PYTHONPATH": str(place.root), "CHAOS_CLOCK": str(place.root/"clock")})
         found = Scene(place, random.Random(seed))
         stack.callback(lambda: print("left behind:", *left, sep="\n  ") if (left := place.shut_down()) else None)
         stack.callback(found.tear_down)
