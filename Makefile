@@ -1,6 +1,7 @@
 # Two commands, each with all set-up on a fresh Debian or Ubuntu with Python 3.11 to 3.13:
 #   make lab     JupyterLab on the tutorials
 #   make test    every layer of tests (some of them: make test LAYERS="drift lint")
+#   make chaos   500 faults, drawn by a seed, on a real training and a real sweep (make chaos FAULTS=50 SEED=7)
 # Set-up is done again only when pyproject.toml or constraints.txt changed. How packages are fetched is pip's own configuration.
 # A system package is installed only where it is missing and where it may be: as root, or by a sudo that asks nothing.
 
@@ -12,6 +13,8 @@ TORCH_INDEX ?=
 # more arguments for jupyter lab
 LAB_ARGS ?=
 LAYERS ?=
+FAULTS ?= 500
+SEED ?= 1
 
 PLOT := lepton_bench/static/plot.js
 
@@ -19,7 +22,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help lab test browser clean
+.PHONY: help lab test chaos browser clean
 .DELETE_ON_ERROR:
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -108,6 +111,9 @@ lab: $(VENV)/ready-lab $(VENV)/has-extension
 
 test: $(VENV)/ready-dev $(VENV)/has-extension browser
 	@exec $(VENV)/bin/python tests/run.py $(LAYERS)
+
+chaos: $(VENV)/ready-dev
+	@exec $(VENV)/bin/python -W ignore tests/faults/chaos.py $(FAULTS) $(SEED)
 
 clean:
 	rm -rf $(VENV) test-output extension/node_modules extension/build-test extension/lib lepton_bench/labextension $(PLOT)

@@ -28,7 +28,9 @@ TUTORIALS = {"epochs": 2, "train_size": 12_000, "images": 3000}
 ACCURACIES = {"90_quickstart.ipynb": .78}
 
 # what pytest runs side by side, one round after the other
-PYTEST = [{"browser": ["tests/e2e"], "others": ["tests", "--ignore=tests/e2e", "-m", "not alone"]}, {"alone": ["tests", "-m", "alone"]}]
+FAULTS = [f"tests/test_{name}.py" for name in ("chaos", "stuck", "restarts", "crashes")]  # they mostly wait
+PYTEST = [{"browser": ["tests/e2e"], "faults": [*FAULTS, "-m", "not alone"],
+           "others": ["tests", "--ignore=tests/e2e", *(f"--ignore={name}" for name in FAULTS), "-m", "not alone"]}, {"alone": ["tests", "-m", "alone"]}]
 
 
 @dataclass

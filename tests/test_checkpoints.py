@@ -193,3 +193,17 @@ def test_the_swap_is_what_this_kernel_does(tmp_path: Path) -> None:
     if not checkpoints._exchange(tmp_path/"a", tmp_path/"b"): pytest.skip(f"no RENAME_EXCHANGE on this file system ({errno.EINVAL})")
     assert (tmp_path/"a").read_text() == "b" and (tmp_path/"b").read_text() == "a"
     assert not checkpoints._exchange(tmp_path/"a", tmp_path/"nothing")
+
+
+def test_a_reader_while_old_ones_are_thinned_out(tmp_path: Path) -> None:
+    "What it has listed is gone when it comes to read it: there are newer ones."
+    for step in (1, 2): save(tmp_path, {"step": step}, step)
+
+    def read(path: Path) -> object:
+        for step in (3, 4):
+            if not (tmp_path/f"checkpoints/step-{step}").exists(): save(tmp_path, {"step": step}, step)
+        checkpoints.thin_out(tmp_path, keep_last=2)
+        return read_checkpoint(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_latest(tmp_path, read) == {"step": 4}

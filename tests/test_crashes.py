@@ -1,9 +1,11 @@
 """What is left when something of ours is killed: nothing that holds a device, and everything that was written down."""
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from test_bench import until
@@ -212,3 +214,33 @@ def test_a_checkpoint_of_rank_0_alone_when_another_rank_fails():
         run = alloc.launch(train).wait(60)
         assert run.status == "failed" and "never saves" in run.record.reason and alloc.alive
         assert alloc.launch(len, "ab").result(60) == 2
+
+
+ORPHANS = """
+import subprocess, sys
+from lepton_bench.processes import end_children, set_subreaper
+set_subreaper()
+parent = "import subprocess, threading, time; [threading.Thread(target=time.sleep, args=(100,)).start() for _ in range(40)]; " \\
+         "subprocess.Popen(['sleep', '1000.25'], start_new_session=True); print(flush=True); time.sleep(100)"
+for _ in range(15):
+    child = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    child.kill()
+    assert end_children()
+"""
+
+
+def test_orphans_of_a_killed_process_with_threads_end_too():
+    "Its first thread may be a zombie while the others still own its children."
+    code = subprocess.run([sys.executable, "-c", ORPHANS], env={**os.environ, "ORPHANS_OF": str(os.getpid())}, timeout=60).returncode
+    mark = f"ORPHANS_OF={os.getpid()}".encode()
+
+    def left() -> list[int]:
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if mark in Path(f"/proc/{name}/environ").read_bytes(): found.append(int(name))
+        return found
+    orphans = left()
+    for pid in orphans: os.kill(pid, signal.SIGKILL)
+    assert code == 0 and not orphans
