@@ -131,7 +131,8 @@ def judge(events: list[dict[str, Any]], devices: int) -> dict[str, Any]:
     found += [f"{t.id} took {t.devices} and wanted {t.count}" for t in served if len(set(t.devices)) != t.count]
     waits = {p: [t.took - t.asked for t in served if t.key[0] == -p] for p in sorted({-t.key[0] for t in turns})}
     most, uid = Counter(name for t in served for name in t.devices), {e["id"]: e["uid"] for e in events if e["e"] == "ask"}
-    return {"requests": len(turns), "grants": len(served), "by user": dict(Counter(uid[t.id] for t in served)), "decisions": len(decisions), "missed": sum(len(t.missed) for t in turns),
+    return {"requests": len(turns), "grants": len(served), "by user": dict(Counter(uid[t.id] for t in served)), "decisions": len(decisions),
+            "missed": sum(len(t.missed) for t in turns),
             "undecided": sum(e["e"] == "undecided" for e in events), "by device": [most[name] for name in names],
             "longest wait by priority": {p: round(max(w), 3) for p, w in waits.items() if w},
             "median wait by priority": {p: round(sorted(w)[len(w)//2], 3) for p, w in waits.items() if w},
