@@ -51,10 +51,12 @@ class ProcessId:
     @classmethod
     def me(cls) -> "ProcessId": return cls.of(os.getpid())
 
-    def alive(self) -> bool:
-        if self.boot_id != boot_id(): return False
-        found = _stat_fields(self.pid)
-        return bool(found) and found[0] not in "ZX" and int(found[19]) == self.start_time
+    def state(self) -> str:  # R, S, D, T (stopped), t (stopped by a debugger); empty: it has ended
+        "What the process does now, as `ps` says it."
+        found = _stat_fields(self.pid) if self.boot_id == boot_id() else []
+        return found[0] if found and found[0] not in "ZX" and int(found[19]) == self.start_time else ""
+
+    def alive(self) -> bool: return bool(self.state())
 
     def to_dict(self) -> dict: return asdict(self)
 

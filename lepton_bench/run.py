@@ -231,7 +231,16 @@ def stop(self: Run,
     "Stop the run on all ranks: an interrupt first, a kill after the grace time."
     if self.status in _OVER: return self
     ask_to_stop(self, kill)
-    return self.wait(timeout)
+    try: return self.wait(timeout)
+    except RunTimeout:
+        said = f"run {self.id} was asked to stop and has not ended after {timeout:g} s{_why_not(self)}"
+        raise RunTimeout(f"{said}. run.stop(kill=True) kills it.") from None
+
+def _why_not(run: Run) -> str:
+    "What keeps a run from hearing that it is to stop."
+    process = ProcessId.from_dict(run.record.supervisor or ProcessId.of(0).to_dict())
+    return f": its process {process.pid} is stopped (kill -CONT {process.pid} lets it go on)" if process.state() in ("T", "t") else ""
+
 
 def ask_to_stop(run: Run, kill: bool = False) -> None:
     "Have a run stopped, without waiting for its end; one that has ended meanwhile needs no more."

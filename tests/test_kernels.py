@@ -125,6 +125,20 @@ def test_interrupt_restart_shutdown(new_kernel, tmp_path):
     for pid in children: os.kill(pid, signal.SIGKILL)  # as with a stock kernel, what it started in the background goes on
 
 
+def test_fast_restarts_keep_the_device(new_kernel):
+    "As a person presses 0 0 five times, and does not wait for the kernel."
+    kernel = new_kernel(name="lepton-1")
+    pids = {kernel.pid}
+    for _ in range(5):
+        kernel.manager.restart_kernel(now=True)
+        pids.add(kernel.pid)
+    kernel.client.wait_for_ready(timeout=60)
+    assert len(pids) == 6 and kernel.run("print(1)").strip() == "1" and not any(ProcessId.of(pid).alive() for pid in pids - {kernel.pid})
+    assert [d.holder is None for d in lb.devices()] == [False, True]
+    kernel.close()
+    until(free, 10, "the device is free")
+
+
 @pytest.mark.parametrize("code, status", [("import os; os.kill(os.getpid(), 9)", -9), ("import os; os._exit(5)", 5)])
 def test_its_exit_status_is_known(new_kernel, code, status):
     kernel = new_kernel(name="lepton")

@@ -1,59 +1,42 @@
-"""8 processes of two users race for 3 simulated devices, and are killed with kill -9 at random. 30 s with LEPTON_BENCH_LONG=1, else 6 s.
+"""Leases under stress: 64 processes of two users and 8 simulated devices, kill -9 and SIGSTOP at random. 60 s with LEPTON_BENCH_LONG=1, else 8 s.
 
-That this test can fail was tried: with LOCK_SH in place of LOCK_EX in leases._lock_once it reports some 250 violations in 6 s.
+The stress itself is `faults/leases.py`, the judge `faults/witness.py`. That the judge can say no is tested too: five ways of breaking the workbench.
 """
 import json
 import os
-import random
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 import warnings
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from leasing import OTHER_UID, shared_folder
 
-from lepton_bench.resources.leases import Holder, holder_of, try_lease
-from lepton_bench.resources.queue import waiting
-
-SECONDS = 30. if os.environ.get("LEPTON_BENCH_LONG") == "1" else 6.
+SECONDS = 60 if os.environ.get("LEPTON_BENCH_LONG") == "1" else 8
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(150)
-def test_race_of_two_users_with_kill_9(monkeypatch):
-    uid = OTHER_UID if os.getuid() == 0 else -1
-    if uid < 0: warnings.warn("NOT ROOT: the race runs with one user only, its half under a second uid is skipped", stacklevel=1)
-    root = Path(tempfile.mkdtemp(prefix="lb-race-", dir="/tmp"))
-    monkeypatch.setenv("LEPTON_BENCH_LEASES", str(shared_folder(root)))
-    monkeypatch.setenv("LEPTON_BENCH_SIMULATED", "3")
-    (root/"marks").mkdir()
-    (root/"marks").chmod(0o777)
-    seed = random.randrange(10**6)
-    try:
-        command = [sys.executable, str(Path(__file__).with_name("racer.py")), str(root), str(SECONDS), str(seed), str(uid)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS + 60, cwd=root)
-        assert done.returncode == 0, done.stderr
-        said = json.loads(done.stdout)
-        free = [try_lease(f"sim-{i}", Holder.me("referee")) for i in range(3)]
-        seconds_to_free = time.monotonic() - said["ended"]
-        log = (root/"log").read_text().splitlines()
-        violations = [line for line in log if line.startswith("VIOLATION")]
-        held = Counter(line.split()[1] for line in log if line.startswith("held"))
-        devices = Counter(line.split()[2] for line in log if line.startswith("held"))
-        print(f"seed {seed}: {sum(held.values())} grants, by user {dict(held)}, by device {dict(devices)}, {said['kills']} kills")
-        assert not violations, f"seed {seed}, {len(violations)} in all:\n" + "\n".join(violations[:10])
-        assert all(free) and seconds_to_free < 2, f"seed {seed}: free {seconds_to_free:.2f} s after the last kill: {free}"
-        for lease in free: lease.close()
-        assert said["heavy"] == []
-        assert said["kills"] > 2*SECONDS and set(devices) == {"sim-0", "sim-1", "sim-2"} and sum(held.values()) > 5*SECONDS
-        assert uid < 0 or set(held) == {"0", str(uid)} and min(held.values()) > .2*max(held.values())
-        # nothing stays: no lock is held, the tickets of the dead are void and cleared away by who may
-        locks = ["ledger", "sim-0", "sim-1", "sim-2"]
-        assert waiting(sweep=True) == [] and not any(map(holder_of, locks))
-        assert sorted(p.name for p in (root/"leases").iterdir()) == [f"lepton_bench.{name}.lock" for name in locks]
-    finally: shutil.rmtree(root)
+def stress(*options: object) -> tuple[int, dict]:
+    "The exit status, and what was said."
+    command = [sys.executable, Path(__file__).parent/"faults"/"leases.py", *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=150)
+    assert done.stdout.startswith("{"), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_never_twice_in_order_and_every_crash_recovered():
+    if os.getuid(): warnings.warn("NOT ROOT: the stress runs with one user only, its half under a second uid is skipped", stacklevel=1)
+    status, said = stress("--seconds", SECONDS, "--processes", 64, "--seed", 1)
+    print(json.dumps(said))
+    assert (status, said["violations"]) == (0, 0), said["first"]
+    assert said["heavy"] == [] and len(said["by device"]) == 8 and said["grants"] > 4*SECONDS
+    _, waiting, holding = said["kills while idle, waiting, holding"]
+    assert waiting > SECONDS and holding > SECONDS/2 and said["stops"] > SECONDS/2
+    assert len(said["by user"]) == said["users"] == (2 if os.getuid() == 0 else 1)
+    if os.getuid() == 0: assert min(said["by user"].values()) > .3*max(said["by user"].values())
+
+
+@pytest.mark.parametrize("how, noticed", [
+    ("lock", "at once"), ("ledger", "two decide at once"), ("order", "before his turn"), ("reserve", "before his turn"), ("leak", "not free after")])
+def test_what_is_broken_on_purpose_is_noticed(how, noticed):
+    status, said = stress("--seconds", 2, "--processes", 12, "--seed", 3, "--bound", .5, "--break", how)
+    assert status == 1 and said["violations"] and any(noticed in line for line in said["first"]), said

@@ -231,6 +231,36 @@ def test_a_dead_waiters_ticket_is_skipped_and_cleared_away(folder, me, user):
     close(*held)
 
 
+def test_a_stopped_waiter_is_passed_over_and_keeps_its_place(folder, me):
+    "Else one SIGSTOP keeps the devices of its ticket from everybody for ever."
+    code = "waiter = Waiter(Request(3), Holder.me('x')); say(isinstance(waiter.step(), WaitState)); stay()"
+    with Waiter(Request(3), me) as first: held = first.step()
+    with Child(code) as other:
+        assert other.hear()
+        mine = Waiter(Request(1), me)
+        assert len(mine.step().ahead) == 1
+        close(held[0])
+        assert isinstance(mine.step(), WaitState)  # kept for the other, who is first
+        other.process.send_signal(signal.SIGSTOP)
+        until(lambda: not waiting()[0].pid == other.process.pid)
+        close(*mine.step())
+        with Waiter(Request(1), me) as late:
+            other.process.send_signal(signal.SIGCONT)
+            until(lambda: isinstance(state := late.step(), WaitState) and [t.pid for t in state.ahead] == [other.process.pid])
+    assert waiting(sweep=True) == []
+    close(*held)
+
+
+def test_who_is_far_back_looks_rarely(folder, me):
+    "64 who look 20 times a second keep the one whose turn it is from the ledger."
+    with Waiter(Request(3), me) as first: held = first.step()
+    line = [Waiter(Request(1), me) for _ in range(25)]
+    pauses = [w.step().pause for w in line]
+    assert pauses[:2] == [.05, .1] and pauses == sorted(pauses) and pauses[-1] == 1
+    for w in line: w.close()
+    close(*held)
+
+
 @needs_root
 def test_a_dead_waiters_ticket_that_may_not_be_removed_is_skipped(folder, me):
     code = "waiter = Waiter(Request(3), Holder.me('x')); held = try_lease('sim-0', waiter.holder); waiter.step(); say(True); stay()"

@@ -1,11 +1,15 @@
 """Sweeps: grids, going on, faults, limits, the shell, Optuna."""
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from headless_notebooks import read_text, write_notebook
 from test_bench import until
@@ -13,8 +17,10 @@ from test_cli import BENCH, bench
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
+from lepton_bench.headless.driver import take_lock
+from lepton_bench.headless.sets import expand
 from lepton_bench.processes import ProcessId
-from lepton_bench.run import get_run
+from lepton_bench.run import RunTimeout, get_run
 from lepton_bench.runs.store import list_runs, read_run, runs_directory
 
 CELLS = ("lr = .1\nwidth = 32", "import lepton_bench as lb", "print('lr', lr)\nlb.record('accuracy', 1 - lr*width/100)")
@@ -235,3 +241,129 @@ def test_a_sweep_outlives_the_kernel_that_started_it(tmp_path, new_kernel):
     (tmp_path/"go").touch()
     sweep = get_run(id).wait(60)
     assert sweep.status == "done" and [s.values for s in sweep.sets] == [{"x": 1}, {"x": 2}]
+
+def test_a_notebook_that_is_edited_or_deleted_meanwhile_is_run_as_it_was(tmp_path):
+    code = "import lepton_bench as lb, time\nfrom pathlib import Path\nwhile not Path('go').exists(): time.sleep(.01)\nlb.record('version', 1)"
+    for change in ("edit", "delete"):
+        notebook = write_notebook(tmp_path/change/"train.ipynb", "x = 0", code)
+        sweep = lb.sweep(notebook, {"x": [1, 2]}, parallel=1, devices_each=0)
+        if change == "edit":
+            write_notebook(notebook, "x = 0", code.replace("1)", "2)"))
+            with pytest.raises(BenchError, match="as it was when it began"): lb.sweep(notebook, {"x": [1, 2]}, devices_each=0)
+            assert lb.sweep(notebook, {"x": [1, 2]}, devices_each=0, changed="keep").id == sweep.id
+        else: notebook.unlink()
+        (notebook.parent/"go").touch()
+        assert sweep.wait(60).status == "done" and [s.values["version"] for s in sweep.sets] == [1, 1]
+        assert "'version', 1" in (runs_directory()/sweep.sets[1].run/"source"/"train.ipynb").read_text()
+    with pytest.raises(BenchError, match="no notebook"): sweep.resume()
+
+
+def test_an_output_folder_that_is_deleted_meanwhile_is_made_again(tmp_path):
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", "import time\nfrom pathlib import Path\nwhile x and not Path('go').exists(): time.sleep(.01)")
+    sweep = lb.sweep(notebook, {"x": [0, 1, 2]}, parallel=1, devices_each=0)
+    until(lambda: sweep.sets[0].status == "done", 60)
+    shutil.rmtree(tmp_path/"train-sweep")
+    (tmp_path/"go").touch()
+    sweep.wait(60)
+    assert status(sweep)[2] == "done" and (tmp_path/"train-sweep"/sweep.sets[2].output).exists()
+    again = sweep.resume().wait(60)
+    assert again.id == sweep.id and again.status == "done" and (tmp_path/"train-sweep"/".lepton-sweep").read_text() == sweep.id
+
+
+def test_a_folder_belongs_to_one_notebook(tmp_path):
+    one, other = (write_notebook(tmp_path/f"{name}.ipynb", "x = 0") for name in ("one", "other"))
+    sweep = lb.sweep(one, {"x": [1]}, output=tmp_path/"out", devices_each=0)
+    with pytest.raises(BenchError, match=f"notebooks of sweep {sweep.id} of .*one.ipynb.*output="): lb.sweep(other, {"x": [1]}, output=tmp_path/"out")
+    sweep.wait(60)
+    one.rename(tmp_path/"renamed.ipynb")  # the same notebook under a new name goes on
+    assert lb.sweep(tmp_path/"renamed.ipynb", {"x": [1, 2]}, output=tmp_path/"out", devices_each=0).wait(60).id == sweep.id
+
+
+def test_started_from_four_shells_at_once_it_is_one_sweep(tmp_path):
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", "print(x, file=open('begun', 'a'))")
+    before = set(runs_directory().iterdir()) if runs_directory().exists() else set()
+    code = f"import lepton_bench as lb; s = lb.sweep({str(notebook)!r}, {{'x': [1, 2]}}, devices_each=0); print(s.id, s.wait(60).status)"
+    shells = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [shell.communicate(timeout=90) for shell in shells]
+    assert len({out for out, _ in said}) == 1 and said[0][0].endswith(" done\n"), said
+    assert sorted((tmp_path/"begun").read_text().split()) == ["1", "2"]
+    assert len(set(runs_directory().iterdir()) - before) == 3  # the sweep and its two sets
+
+
+def test_resume_in_the_moment_after_the_driver_was_killed(tmp_path):
+    "Its runners still have the lock then; they are not a sweep that goes on."
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", "import time\nfrom pathlib import Path\nwhile not Path('go').exists(): time.sleep(.01)")
+    sweep = lb.sweep(notebook, {"x": [1, 2]}, devices_each=0)
+    until(lambda: "running" in status(sweep), 60)
+    os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
+    until(lambda: sweep.status == "lost", 10)
+    locks: list[int] = []
+    until(lambda: (lock := take_lock(sweep.directory)) is not None and not locks.append(lock), 10)
+    threading.Timer(.5, os.close, locks).start()  # as long as a runner takes to die
+    (tmp_path/"go").touch()
+    assert sweep.resume().wait(60).status == "done" and status(sweep) == ["done", "done"]
+
+
+@pytest.mark.parametrize("space, wanted", [
+    ({"x": np.float64(.5)}, [.5]), ({"x": [np.int64(3)]}, [3]), ({"x": np.arange(2)}, [0, 1]), ([{"x": np.arange(2)}], [[0, 1]]),
+    ([{"x": np.bool_(True)}], [True]), ([{"x": (1, (2, 3))}], [[1, [2, 3]]]), ({"x": [float("inf"), None]}, [float("inf"), None])])
+def test_values_of_numpy_are_plain_numbers(space, wanted):
+    found = [s["x"] for s in expand(space)]
+    assert found == wanted and [type(f) for f in found] == [type(w) for w in wanted]
+
+
+@pytest.mark.parametrize("value, said", [(Path("a"), r"x: a PosixPath.*pass str\(path\)"), (print, "x: a builtin_function"), ({1, 2}, "x: a set.*pass a list")])
+def test_what_cannot_be_a_parameter_is_named(value, said):
+    with pytest.raises(BenchError, match=said): expand([{"x": value}])
+
+
+@pytest.mark.parametrize("options, said", [
+    ({"retries": "2"}, "retries='2'"), ({"retries": -1}, "retries=-1"), ({"timeout": "10"}, "timeout='10' is no number of seconds"),
+    ({"timeout": 0}, "None means no limit"), ({"cell_timeout": float("nan")}, "cell_timeout=nan")])
+def test_limits_that_are_none(tmp_path, options, said):
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0")
+    with pytest.raises(BenchError, match=said): lb.sweep(notebook, {"x": [1]}, devices_each=0, **options)
+    assert not (tmp_path/"train-sweep").exists()
+
+
+@pytest.mark.parametrize("name", ["n"*240, "漢"*75, "a {0} {x} 'b'"])
+def test_names_long_and_strange(tmp_path, name):
+    notebook = write_notebook(tmp_path/f"{name}.ipynb", "x = ''")
+    sweep = lb.sweep(notebook, [{"x": "漢字{}"*60}], devices_each=0).wait(60)
+    assert sweep.status == "done" and (tmp_path/f"{name}-sweep"/sweep.sets[0].output).exists()
+
+
+def test_a_sweep_whose_driver_is_stopped_says_so(tmp_path):
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", "import time; time.sleep(1000)")
+    sweep = lb.sweep(notebook, {"x": [1]}, devices_each=0)
+    pid = sweep.record.supervisor["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(RunTimeout, match=rf"asked to stop.*process {pid} is stopped \(kill -CONT {pid}.*stop\(kill=True\)"): sweep.stop(timeout=.5)
+    os.kill(pid, signal.SIGCONT)
+    assert sweep.wait(60).status == "stopped"
+
+
+def test_sets_that_wait_for_devices_are_counted(tmp_path):
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0")
+    with lb.allocate(3) as held:
+        sweep = lb.sweep(notebook, {"x": [1, 2]})
+        until(lambda: "running, 0 of 2 sets done, 2 waiting for devices" in repr(sweep), 60)
+        held.release()
+    assert sweep.wait(60).status == "done" and "waiting" not in repr(sweep)
+
+
+def test_a_sweep_in_a_headless_notebook_never_waits_for_its_own_device(tmp_path, monkeypatch):
+    inner = write_notebook(tmp_path/"inner.ipynb", "x = 0")
+    code = f"import lepton_bench as lb\nprint(lb.sweep({str(inner)!r}, {{'x': [1, 2]}}, devices_each=1).wait(60).status)"
+    outer = write_notebook(tmp_path/"outer.ipynb", "y = 0", code)
+    assert lb.sweep(outer, {"y": [1]}).wait(90).status == "done"  # there are two more devices
+    monkeypatch.setenv("LEPTON_BENCH_SIMULATED", "1")
+    alone = lb.sweep(outer, {"y": [2]}).wait(90)
+    assert alone.status == "failed" and "this kernel itself holds sim-0" in alone.record.reason and "devices_each=0" in alone.record.reason
+
+
+def test_a_study_whose_value_is_never_recorded_fails(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0.", "import lepton_bench as lb; lb.record('loss', x)")
+    sweep = lb.sweep(notebook, optuna.create_study(), search={"x": (0., 1.)}, trials=1, value="accuracy", devices_each=0).wait(60)
+    assert sweep.status == "failed" and "has not recorded a number 'accuracy'" in sweep.record.reason and "recorded were: loss" in sweep.record.reason

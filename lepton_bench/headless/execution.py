@@ -201,6 +201,7 @@ def run_notebook(keeper: Any, notebook: Path,  # keeper: a Keeper, or what speak
                  parameters: Mapping[str, Any],
                  kernel: str | None = None,  # None: as the notebook says
                  cell_timeout: float | None = None,  # seconds; None: no limit
+                 source: Path | None = None,  # a copy that is run in its place
                  **options: Any,  # devices, notebook_timeout, kind, memory, label
                  ) -> bool:  # whether it went well
     "Execute a notebook headless."
@@ -208,7 +209,8 @@ def run_notebook(keeper: Any, notebook: Path,  # keeper: a Keeper, or what speak
     from papermill.execute import execute_notebook
     def plain(path: Path) -> str: return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
     try:
-        execute_notebook(plain(notebook), plain(output), dict(parameters), engine_name="lepton", kernel_name=kernel or _kernel_of(notebook), progress_bar=False,
+        execute_notebook(plain(source or notebook), plain(output), dict(parameters), engine_name="lepton",
+                         kernel_name=kernel or _kernel_of(source or notebook), progress_bar=False,
                          cwd=notebook.parent, execution_timeout=cell_timeout, keeper=keeper, **options)
     except PapermillExecutionError: return False
     except Exception as e:

@@ -147,6 +147,7 @@ def begin(notebook: Path,  # what is to be run
           output: Path | None = None,  # where the executed notebook goes
           parent: str | None = None,  # id of the sweep, or of the run that started this one
           directory: Path | None = None,  # a folder that was made for it; None: a new one
+          source: Path | None = None,  # a copy of the notebook that is run in its place
           **more: Any,  # for the record's `extra`
           ) -> Keeper:
     "A new run of a notebook; this process's death means that it is lost."
@@ -157,7 +158,7 @@ def begin(notebook: Path,  # what is to be run
     record = new_record(id, notebook.stem, kind="notebook", supervisor=ProcessId.me().to_dict(), parameters=dict(parameters),
                         arguments=arguments[:1000], parent=parent, extra=about)
     keeper = Keeper(RunWriter(runs_directory()/id, record).create())
-    try: capture_source(keeper.directory, script=notebook, arguments=arguments, versions=package_versions())
+    try: capture_source(keeper.directory, script=source or notebook, arguments=arguments, versions=package_versions())
     except OSError as e: keeper.print(f"the source is not stored: {e}\n")
     return keeper
 

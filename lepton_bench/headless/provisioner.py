@@ -44,7 +44,7 @@ def take_devices(request: Request, holder: Holder,
             while not isinstance(state := waiter.step(ours={os.getpid()}), list):
                 if cancelled(): raise BenchError("the kernel is no longer wanted")
                 if time.monotonic() >= end: raise AllocationTimeout(f"a kernel with {request.count} devices could not start within {timeout:g} s: {state}")
-                time.sleep(.05)
+                time.sleep(min(state.pause, max(.001, end - time.monotonic())))
     except BaseException:
         give_back(found)
         raise

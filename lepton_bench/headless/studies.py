@@ -7,7 +7,7 @@ __all__ = ['distribution', 'StudySource']
 
 # %% ../../nbs/headless/522_studies.ipynb #c002
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BenchError
@@ -60,6 +60,12 @@ class StudySource:
         trial, value = trials.pop(), found.values.get(self.value)
         good = found.status == "done" and isinstance(value, int | float)
         self.study.tell(trial, value if good else None, state=None if good else optuna.trial.TrialState.FAIL)
+
+    def judge(self, found: Set) -> Set:
+        "A set without the value that the study goes by has failed, whatever it thinks of itself."
+        if found.status != "done" or isinstance(found.values.get(self.value), int | float): return found
+        return replace(found, status="failed", reason=f"it has not recorded a number {self.value!r}, by which the study goes; recorded were: "
+                       f"{', '.join(found.values) or 'none'}. lb.record({self.value!r}, ...) does that, or value= names another")
 
     def take_up(self, done: Sequence[Set]) -> None:
         "Tell the study of sets that an earlier start has done."

@@ -96,6 +96,7 @@ class Holder:
         return cls(**text, uid=int(d["uid"]), process=ProcessId.from_dict(d["process"]), since=float(d["since"]))
 
 # %% ../../nbs/resources/11_leases.ipynb #c014
+@lru_cache(maxsize=256)
 def user_name(uid: int) -> str:
     "The user's name; the number, if it has none."
     try: return pwd.getpwuid(uid).pw_name

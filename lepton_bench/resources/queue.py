@@ -139,11 +139,12 @@ def survey(devices: Sequence[Device],
 
 # %% ../../nbs/resources/12_queue.ipynb #c023
 def _parsed(fd: int, id: str) -> Ticket | None:
-    "The ticket in an open file; None if it makes no sense or its waiter is gone."
+    "The ticket in an open file; None if it makes no sense, or its waiter is gone or stopped."
     found, uid = unpack_description(fd) or {}, os.fstat(fd).st_uid
     try: request, since, waiter = Request(**found["request"]), float(found["since"]), ProcessId.from_dict(found["process"])
     except (KeyError, TypeError, ValueError): return None
-    if _malformed(request) or not math.isfinite(since) or not may_live(waiter): return None
+    if _malformed(request) or not math.isfinite(since): return None
+    if not may_live(waiter) or waiter.state() in ("T", "t"): return None
     return Ticket(id, request, since, user_name(uid), uid, waiter.pid)
 
 # %% ../../nbs/resources/12_queue.ipynb #c025
@@ -200,6 +201,9 @@ class WaitState:
     foreign: list[str] = field(default_factory=list)  # devices busy with processes that are not ours
     total: int = 0  # devices there are
     undecided: str = ""  # who kept the ledger for too long
+
+    @property
+    def pause(self) -> float: return min(.05*(1 + len(self.ahead)), 1.)  # seconds until it is worth looking again
 
     def __str__(self) -> str:
         lines = [f"waiting for {self.request}: {self.free} of {self.total} free" + "".join(f"; ahead: {t}" for t in self.ahead[:3])

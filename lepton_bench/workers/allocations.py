@@ -118,7 +118,7 @@ def wait_for_devices(spec: Spec,
             if time.monotonic() >= end: raise AllocationTimeout(f"no {spec.count} devices within {spec.timeout:g} s: {found}")
             text = f"{found}{left_behind()}"
             if text != said: notify.send({"state": "waiting", "text": (said := text)})
-            notify.sock.settimeout(min(.05, max(.001, end - time.monotonic())))
+            notify.sock.settimeout(min(found.pause, max(.001, end - time.monotonic())))
             try: gone = notify.receive() is None
             except TimeoutError: gone = False
             if gone or cancelled(): return None
