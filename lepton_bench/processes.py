@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['boot_id', 'ProcessId', 'signal_process', 'wait_gone', 'children', 'descendants', 'end_children', 'set_subreaper',
-           'set_parent_death_signal', 'write_atomically', 'private_directory']
+           'set_parent_death_signal', 'write_atomically', 'private_directory', 'punch_hole']
 
 # %% ../nbs/02_processes.ipynb #c002
 import ctypes
@@ -170,3 +170,10 @@ def private_directory(path: Path) -> Path:  # the same path, made if need be
         raise BenchError(f"{path} should be a folder of user {os.getuid()} but belongs to {found.st_uid}. Set LEPTON_BENCH_SOCKETS to another folder.")
     if found.st_mode & 0o077: os.chmod(path, 0o700)
     return path
+
+# %% ../nbs/02_processes.ipynb #f8d2e0bf
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+
+def punch_hole(fd: int, start: int, size: int  # bytes
+               ) -> bool:  # False: this file system cannot
+    return ctypes.CDLL(None).fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, ctypes.c_long(start), ctypes.c_long(size)) == 0

@@ -6,7 +6,6 @@
 __all__ = ['torchrun_environment', 'rendezvous_environment', 'punch_log', 'RankHandle', 'Agent']
 
 # %% ../../nbs/workers/33_agent.ipynb #c002
-import ctypes
 import os
 import signal
 import time
@@ -18,7 +17,7 @@ from typing import Any
 from fastcore.basics import patch
 
 from ..errors import BenchError
-from ..processes import ProcessId
+from ..processes import ProcessId, punch_hole
 from ..runs.ring import Ring
 from ..runs.store import log_path, ring_path
 from .channel import Stream, frame, stream_pair
@@ -45,8 +44,6 @@ def rendezvous_environment(host: str, port: int, run: str, attempt: int, max_res
     return {k: str(v) for k, v in values.items()}
 
 # %% ../../nbs/workers/33_agent.ipynb #c008
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2
-
 def punch_log(path: Path,  # a rank's log
               cap: int,  # bytes to keep; 0: no limit
               ) -> bool:  # whether something was given back
@@ -56,7 +53,7 @@ def punch_log(path: Path,  # a rank's log
     if not cap or found.st_blocks*512 <= cap: return False
     head, tail = cap // 8, cap // 2
     fd = os.open(path, os.O_RDWR)
-    try: return ctypes.CDLL(None).fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, ctypes.c_long(head), ctypes.c_long(max(0, found.st_size - head - tail))) == 0
+    try: return punch_hole(fd, head, max(0, found.st_size - head - tail))
     finally: os.close(fd)
 
 # %% ../../nbs/workers/33_agent.ipynb #c011

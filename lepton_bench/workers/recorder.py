@@ -23,7 +23,7 @@ from ..errors import BenchError
 from ..processes import ProcessId, write_atomically
 from ..resources.devices import Device
 from ..runs.checkpoints import add_parts, commit_checkpoint, thin_out
-from ..runs.metrics import MetricsWriter, remove_rings
+from ..runs.metrics import MetricsWriter, remove_rings, tidy_rings
 from ..runs.recorded import HEADLESS
 from ..runs.ring import record_type
 from ..runs.store import (RunWriter, capture_source, metrics_path, new_record, new_run_id, next_attempt, read_run, result_path, ring_path,
@@ -105,6 +105,7 @@ class Recorder:
             if len(payload) > _BY_FILE: store_payload(launch)
             assert launch.writer is not None
             launch.writer.update()
+            tidy_rings(directory, record.attempt)
         except BaseException:
             os.close(lock)
             raise

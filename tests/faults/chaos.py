@@ -29,7 +29,7 @@ from jupyter_process import JupyterProcess  # noqa: E402
 from live_kernel import Kernel  # noqa: E402
 from small_disk import fill, mounted  # noqa: E402
 
-DISK = 192 << 20  # bytes
+DISK = 384 << 20  # bytes
 NEXT = 2.  # seconds within which the next allocation is there
 COLD = 20.  # the same, when the forkserver has to import torch first
 CLOCK = """
