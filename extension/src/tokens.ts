@@ -62,7 +62,7 @@ export interface RequestRow extends Row {
 /** What a table shows of a parameter or a recorded value. */
 export type Plain = number | string | boolean | null;
 
-export type Status = 'waiting' | 'running' | 'done' | 'failed' | 'stopped' | 'lost' | 'damaged';
+export type Status = 'waiting' | 'running' | 'stalled' | 'done' | 'failed' | 'stopped' | 'lost' | 'damaged';
 
 /** What is known of a run wherever it is listed. */
 export interface RunFacts extends Row {

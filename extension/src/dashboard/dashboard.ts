@@ -13,6 +13,7 @@ import { statusIcon } from './icons';
 import { LogsPage } from './logs';
 import { PlotsPage } from './plots';
 import { SetsPage } from './setspage';
+import { runs } from '../sidebar/filter';
 import { fileName, isOver, statusText, waitingText } from './texts';
 import { action, attempt, OutputItem, StatusItem, StopItem } from './toolbar';
 
@@ -194,7 +195,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.status.run = this.stopItem.run = this.outputItem.run = run;
     this.outputItem.update();
     this.stopItem.update();
-    this.watchRows(run.status === 'running');
+    this.watchRows(runs(run.status));
     this.stepped();
   }
 

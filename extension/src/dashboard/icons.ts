@@ -14,6 +14,7 @@ const ICONS: Record<Status, LabIcon> = {
   done: draw('run-done', '--jp-success-color1', '<circle cx="8" cy="8" r="6"/><path d="m5.2 8.2 2 2 3.6-4"/>'),
   failed: draw('run-failed', '--jp-error-color1', '<circle cx="8" cy="8" r="6"/><path d="m5.8 5.8 4.4 4.4m0-4.4-4.4 4.4"/>'),
   stopped: draw('run-stopped', '--jp-ui-font-color2', '<circle cx="8" cy="8" r="6"/><path d="M6 6h4v4H6z" style="fill:var(--jp-ui-font-color2);stroke-width:.8"/>'),
+  stalled: unclear,
   lost: unclear,
   damaged: unclear
 };

@@ -1,6 +1,7 @@
 /** Numbers and states in words. Pure functions. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { AllocationRow, RunDetail, Status } from '../tokens';
+import { going } from '../sidebar/filter';
 
 export function bytesText(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -21,11 +22,11 @@ export function timeText(time: number | null): string {
 }
 
 export function statusText(status: Status, trans: TranslationBundle): string {
-  return { waiting: trans.__('waiting'), running: trans.__('running'), done: trans.__('done'), failed: trans.__('failed'), stopped: trans.__('stopped'), lost: trans.__('lost'), damaged: trans.__('damaged') }[status] ?? status;
+  return { waiting: trans.__('waiting'), running: trans.__('running'), stalled: trans.__('stalled'), done: trans.__('done'), failed: trans.__('failed'), stopped: trans.__('stopped'), lost: trans.__('lost'), damaged: trans.__('damaged') }[status] ?? status;
 }
 
 export function isOver(status: Status): boolean {
-  return status !== 'waiting' && status !== 'running';
+  return !going(status);
 }
 
 /** How long it has been going, or went. */

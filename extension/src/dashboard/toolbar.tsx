@@ -7,6 +7,7 @@ import * as React from 'react';
 import { CommandIDs, type IBench, type RunDetail, type RunRow } from '../tokens';
 import { statusIcon } from './icons';
 import { setsText } from '../sidebar/format';
+import { runs } from '../sidebar/filter';
 import { durationText, elapsed, isOver, statusText } from './texts';
 
 const PATIENCE = 5000; // milliseconds after Stop; then Kill is offered
@@ -23,16 +24,16 @@ function useNow(ticks: boolean): number {
 }
 
 export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | undefined; trans: TranslationBundle }): React.JSX.Element {
-  const now = useNow(run.status === 'running'), Icon = statusIcon(run.status), progress = row?.progress ?? null;
+  const now = useNow(runs(run.status)), Icon = statusIcon(run.status), progress = row?.progress ?? null;
   const share = progress?.total ? Math.min(1, progress.done / progress.total) : null;
-  const left = share && run.kind !== 'notebook' && run.status === 'running' && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
-  const words = [statusText(run.status, trans), elapsed(run, now), ['running', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason].filter(Boolean).join(' · ');
+  const left = share && run.kind !== 'notebook' && runs(run.status) && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
+  const words = [statusText(run.status, trans), elapsed(run, now), ['running', 'stalled', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason].filter(Boolean).join(' · ');
   return (
     <span className="jp-lb-Status" data-status={run.status} title={[run.name, run.id, words].join('\n')}>
       <Icon.react tag="span" aria-hidden="true" />
       <strong>{run.name || run.id}</strong>
       <span role="status">{words}</span>
-      {share !== null && run.status === 'running' && (
+      {share !== null && runs(run.status) && (
         <><progress value={share} aria-label={trans.__('progress')} /><span>{row?.sets ? setsText(row.sets, trans) : run.kind === 'notebook' ? trans.__('%1 of %2 cells', progress!.done, progress!.total!) : `${Math.floor(100 * share)} %`}{left && ` · ${trans.__('%1 left', left)}`}</span></>
       )}
     </span>

@@ -2,7 +2,7 @@
 import type { IBench, ITable, RunDetail } from '../tokens';
 import type { Mark } from './outputs';
 
-const GOES_ON = ['waiting', 'running'];
+const GOES_ON = ['waiting', 'running', 'stalled'];
 
 export class RunOutput {
   private readonly row: ITable<RunDetail>;

@@ -1,7 +1,7 @@
 /** Which runs are shown, and in which order. */
 import type { RunRow, Status } from '../tokens';
 
-export const GOING: readonly Status[] = ['waiting', 'running'];
+export const GOING: readonly Status[] = ['waiting', 'running', 'stalled']; // stalled: running, without a sign of life
 
 export interface Filter {
   text: string; // words, all of which must occur in name, id or arguments
@@ -9,6 +9,8 @@ export interface Filter {
 }
 
 export const going = (status: Status): boolean => GOING.includes(status);
+
+export const runs = (status: Status): boolean => status === 'running' || status === 'stalled';
 
 /** The newest first; of the same second by id, so that rows do not jump. */
 export function sortRuns(rows: Iterable<RunRow>): RunRow[] {

@@ -4,14 +4,14 @@ import { caretDownIcon, caretRightIcon, deleteIcon, stopIcon } from '@jupyterlab
 import { memo, type KeyboardEvent } from 'react';
 import { CommandIDs, type RunRow, type Status } from '../tokens';
 import { useBench } from './context';
-import { going } from './filter';
+import { going, runs } from './filter';
 import { duration, given, setsText, share, timeLeft, value } from './format';
 import { useNow } from './hooks';
 import { Ago, Bar, IconCommand } from './pieces';
 import type { Line } from './tree';
 
 export const statusText = (status: Status, trans: TranslationBundle): string =>
-  ({ waiting: trans.__('waiting'), running: trans.__('running'), done: trans.__('done'), failed: trans.__('failed'), stopped: trans.__('stopped'), lost: trans.__('lost'), damaged: trans.__('damaged') })[status] ?? status;
+  ({ waiting: trans.__('waiting'), running: trans.__('running'), stalled: trans.__('stalled'), done: trans.__('done'), failed: trans.__('failed'), stopped: trans.__('stopped'), lost: trans.__('lost'), damaged: trans.__('damaged') })[status] ?? status;
 
 /** Why it ended as it did not have to; else its last values. */
 function endText(row: RunRow, trans: TranslationBundle): string {
@@ -116,7 +116,7 @@ export const RunLine = memo(({ row, depth, open, index, active, height, onFocus,
           <span className="jp-lb-age">{goes ? <Ago since={row.started ?? row.created} /> : <><Ago since={row.ended ?? row.created} every={5} /> {trans.__('ago')}</>}</span>
         </div>
         <div className="jp-lb-line jp-lb-dim">
-          {row.status === 'running' && row.progress ? <Progress row={row} /> : <span className="jp-lb-state">{said}</span>}
+          {runs(row.status) && row.progress ? <Progress row={row} /> : <span className="jp-lb-state">{said}</span>}
           {text && <span className="jp-lb-cut" title={text}>· {text}</span>}
         </div>
       </div>

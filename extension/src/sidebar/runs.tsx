@@ -9,7 +9,7 @@ import { RunLine, statusText } from './runrow';
 import { arrange, parentOf, type Line } from './tree';
 import { inSight, reveal, step } from './window';
 
-const STATUSES = ['running', 'waiting', 'done', 'failed', 'stopped', 'lost', 'damaged'] as const;
+const STATUSES = ['running', 'stalled', 'waiting', 'done', 'failed', 'stopped', 'lost', 'damaged'] as const;
 const LINES = 3.7; // height of a row in font sizes
 
 function FilterBar({ filter, onChange, shown, all }: { filter: Filter; onChange: (filter: Filter) => void; shown: number; all: number }): JSX.Element {
