@@ -47,12 +47,14 @@ def place_for(record: RunRecord) -> Allocation:
 # %% ../nbs/51_resume.ipynb #c007
 def resume(run: Run,
            allocation: Allocation | None = None,  # None: this notebook's, or a new one of the size it had
+           output: bool = True,  # show what ranks print in the cell, if the launch was to
            ) -> Run:
     "Go on with a run as its next attempt; returns at once."
     check_resumable(record := run.record)
     header, payload = what_was_launched(run)
     where = allocation or place_for(record)
     known = {f.name for f in fields(Options)}
-    options = Options(**{k: v for k, v in header.pop("options").items() if k in known})
+    chosen = {k: v for k, v in header.pop("options").items() if k in known}
+    options = Options(**{**chosen, "output": output and chosen.get("output", True)})
     context = as_context(dict(os.environ), header.pop("cwd"), header.pop("sys_path"))
     return Launcher(where, options).send({**header, "resume": run.id}, payload, context)

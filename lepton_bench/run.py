@@ -21,6 +21,7 @@ from .errors import AllocationError, BenchError, DamagedError, RunError, RunStop
 from .output import CellOutput, Watch, in_notebook, read_logs
 from .processes import ProcessId, signal_process, wait_gone
 from .progress_line import unit_of
+from .runs.checkpoints import is_foreign
 from .runs.store import GOING, RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
 from .workers.channel import Client
@@ -176,6 +177,8 @@ def _load_result(directory: Path, rank: int, record: RunRecord) -> Any:
         raise RunError(f"run {record.id} is done, but rank {rank}'s result did not travel: {why}", rank=rank)
     path = result_path(directory, rank)
     if not path.exists(): return None
+    if is_foreign(path):
+        raise RunError(f"{path} belongs to another user: reading it would execute what is in it. The run's metrics and logs can be read.", rank=rank)
     try: return pickle.loads(path.read_bytes())
     except Exception as e: raise DamagedError(f"{path} cannot be read: {type(e).__name__}: {e}. The run's metrics and logs are not affected.") from e
 

@@ -1,6 +1,10 @@
 """Nothing lost: ranks that die, runs that are resumed, checkpoints, hangs, memory that is full."""
+import json
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +17,8 @@ import lepton_bench as lb
 from lepton_bench.errors import BenchError
 from lepton_bench.processes import ProcessId, signal_process
 from lepton_bench.run import get_run
-from lepton_bench.runs.checkpoints import list_checkpoints
+from lepton_bench.runs.checkpoints import checksum, list_checkpoints, read_checkpoint, read_manifest
+from lepton_bench.runs.store import result_path
 
 
 @pytest.fixture(autouse=True)
@@ -309,3 +314,54 @@ def test_a_stalled_run_says_so_and_where_it_stands(alloc):
     until(lambda: run.status == "running", 20, "it goes on")
     assert "goes on, after" in run.logs(rank=0)
     assert run.wait(30).status == "done"
+
+
+# --- from the shell, and from somebody else --------------------------------------------------------
+
+def shell(*words: str) -> str:
+    done = subprocess.run([str(Path(sys.executable).parent/"lepton-bench"), *words], capture_output=True, text=True, timeout=90)
+    return done.stdout + done.stderr
+
+
+def test_the_shell_resumes_and_looks_at_stacks(alloc, tmp_path):
+    script = tmp_path/"train.py"
+    script.write_text("import lepton_bench as lb, os, time\nprint('ranks', os.environ['WORLD_SIZE'])\nif lb.load_checkpoint() is None:\n"
+                      "    lb.save_checkpoint({'step': 1}, 1)\n    time.sleep(100)\nprint('went on')\n")
+    run = alloc.launch(str(script))
+    until(lambda: run.record.checkpoint == 1, 20, "a checkpoint")
+    assert "train.py" in shell("stacks", run.id)
+    assert "goes on by itself" in shell("resume", run.id)
+    run.stop()
+    said = shell("resume", run.id, "-n", "1")
+    assert "ranks 1" in said and "went on" in said and run.record.status == "done" and run.record.world_size == 1
+    assert "nothing to resume" in shell("resume", run.id) and "stand nowhere" in shell("stacks", run.id)
+    assert all(a["name"] == "nothing-lost" for a in lb.allocations()), "what was taken for it is given back"
+
+
+class Bomb:
+    "Writes a file when it is unpickled."
+    def __init__(self, path: str): self.path = path
+    def __reduce__(self): return open, (self.path, "w")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT ROOT: nothing can be given to another user here")
+def test_what_somebody_else_has_written_is_not_executed(alloc, tmp_path):
+    run = alloc.launch(lambda: lb.save_checkpoint({"step": 1}, 1)).wait(60)
+    assert run.status == "done"
+    trap = tmp_path/"sprung"
+    for path in (result_path(run.directory, 0), run.directory/"source"/"payload.pkl"): path.write_bytes(pickle.dumps(Bomb(str(trap))))
+    state = list_checkpoints(run.directory)[0]/"state.pt"
+    torch.save({"step": Bomb(str(trap))}, state)
+    manifest = read_manifest(state.parent)
+    manifest["files"]["state.pt"] = checksum(state)
+    (state.parent/"manifest.json").write_text(json.dumps(manifest))
+    for path in (run.directory, *run.directory.rglob("*")): os.chown(path, 54321, 54321)
+    record = json.loads((run.directory/"run.json").read_text())
+    (run.directory/"run.json").write_text(json.dumps({**record, "status": "failed"}))
+    found = get_run(run.id)
+    assert found.metrics().num_rows == 0 and run.id in {r.id for r in lb.runs()}
+    with pytest.raises(BenchError, match="belongs to another user"): found.resume(alloc)
+    with pytest.raises(BenchError, match="cannot be loaded"): read_checkpoint(state.parent)
+    (run.directory/"run.json").write_text(json.dumps({**record, "status": "done"}))
+    with pytest.raises(BenchError, match="belongs to another user"): found.result()
+    assert not trap.exists()

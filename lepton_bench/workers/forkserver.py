@@ -32,7 +32,7 @@ import lepton_bench
 from ..errors import BenchError
 from ..processes import ProcessId, private_directory
 from ..settings import settings
-from .channel import Stream
+from .channel import Stream, require
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c004
 def _folder_stamp(path: str) -> tuple:
@@ -141,12 +141,14 @@ def _reap() -> None:
 def _fork_for(stream: Stream, request: dict, listener: socket.socket) -> Body | None:
     "Fork the process that a request asks for; in the child, return its body."
     fds = stream.take_fds(request)
+    require(request, env=dict, cwd=str, target=str, arguments=dict, sys_path=list if request["sys_path"] is not None else type(None))
+    if "ends_with" in request: require(request, ends_with=int)
     pid = os.fork()
     if pid:
         for fd in fds: os.close(fd)
         if asker := request.get("ends_with"):
             try: _askers[os.pidfd_open(asker)] = pid
-            except ProcessLookupError: os.kill(pid, signal.SIGKILL)
+            except (OSError, OverflowError): os.kill(pid, signal.SIGKILL)
         stream.send({"process": ProcessId.of(pid).to_dict()})
         return None
     listener.close(); stream.close()
@@ -182,7 +184,7 @@ def serve(listener: socket.socket,  # bound and listening
             if op == "ping": stream.send({"process": ProcessId.me().to_dict()})
             if op == "shutdown":
                 stream.send({}); break
-        except (OSError, ValueError, KeyError) as e: print(f"request refused: {e!r}", file=sys.stderr, flush=True)
+        except (OSError, ValueError, KeyError, TypeError) as e: print(f"request refused: {e!r}", file=sys.stderr, flush=True)
         finally: stream.close()
     path.unlink(missing_ok=True)
     return None

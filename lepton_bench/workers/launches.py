@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['describe_status', 'Failure', 'is_secondary', 'first_cause', 'tail', 'package_versions', 'Activity', 'output_sizes',
-           'executed_notebook', 'Launch', 'note_save', 'unfinished_saves', 'out_of_memory', 'may_restart', 'oom_kills',
-           'describe_death', 'memory_held', 'at_step', 'describe_end']
+           'executed_notebook', 'Launch', 'check_launch', 'note_save', 'unfinished_saves', 'out_of_memory',
+           'may_restart', 'oom_kills', 'describe_death', 'memory_held', 'at_step', 'describe_end']
 
 # %% ../../nbs/workers/34_launches.ipynb #c002
 import math
@@ -23,6 +23,7 @@ from typing import Any
 from ..runs.metrics import MetricsWriter
 from ..runs.ring import last_values
 from ..runs.store import RunWriter, log_path
+from .channel import require
 
 # %% ../../nbs/workers/34_launches.ipynb #c004
 def describe_status(status: int) -> str:  # as from os.waitstatus_to_exitcode
@@ -198,6 +199,17 @@ class Launch:
         self.saves, self.spoken, self.system, self.sample, self.watch = {}, {}, None, {}, Activity()
 
 # %% ../../nbs/workers/34_launches.ipynb #c024
+def check_launch(header: dict  # as it came
+                 ) -> None:
+    "TypeError, ValueError or KeyError unless it is a launch."
+    require(header, kind=str, name=str, options=dict, arguments=str, parameters=dict, sources=dict, labels=dict, context=str)
+    if header["kind"] not in ("function", "script", "module", "notebook"): raise ValueError(f"there is no kind {header['kind']!r}")
+    if header["kind"] != "function": require(header, target=str)
+    require(header["options"], process_group=bool, max_restarts=int, retry_exceptions=bool)
+    if (limit := header["options"].get("stall_after")) is not None and not isinstance(limit, int | float): raise TypeError("stall_after is no number")
+    if header.get("resume") is not None: require(header, resume=str)
+
+# %% ../../nbs/workers/34_launches.ipynb #c027
 def note_save(launch: Launch,
               word: dict,  # step, rank, aside, checksums, score, keep
               part: bytes,  # what that rank adds to the checkpoint
@@ -214,13 +226,13 @@ def note_save(launch: Launch,
     if len(save["ranks"]) < world_size or not save["aside"]: return None
     return launch.saves.pop((step, before))
 
-# %% ../../nbs/workers/34_launches.ipynb #c026
+# %% ../../nbs/workers/34_launches.ipynb #c029
 def unfinished_saves(launch: Launch) -> list[dict]:
     "The saves that count although some ranks did not speak."
     alone = all(rank == 0 for rank, _ in launch.spoken)
     return [save for save in launch.saves.values() if save["aside"] and not save["checksums"] and (alone or not launch.failures)]
 
-# %% ../../nbs/workers/34_launches.ipynb #c029
+# %% ../../nbs/workers/34_launches.ipynb #c032
 _DEATHS = ("Killed", "Exit", "SystemExit", "OutOfMemory")
 
 def out_of_memory(cause: Failure) -> bool:
@@ -233,7 +245,7 @@ def may_restart(launch: Launch) -> bool:
     cause = first_cause(launch.failures)
     return launch.kind != "function" or cause.type in _DEATHS or out_of_memory(cause) or is_secondary(cause) or launch.header["options"]["retry_exceptions"]
 
-# %% ../../nbs/workers/34_launches.ipynb #c032
+# %% ../../nbs/workers/34_launches.ipynb #c035
 def oom_kills() -> int:
     "How many processes the kernel's out-of-memory killer has ended on this host."
     try: return int(re.search(r"(?m)^oom_kill (\d+)$", Path("/proc/vmstat").read_text())[1])  # type: ignore[index]
@@ -257,7 +269,7 @@ def memory_held(launch: Launch) -> str:
 
 def at_step(launch: Launch) -> str: return "" if launch.at_step is None else f" at step {launch.at_step:.0f}"
 
-# %% ../../nbs/workers/34_launches.ipynb #c035
+# %% ../../nbs/workers/34_launches.ipynb #c038
 def describe_end(launch: Launch) -> dict:
     "Status, reason and error of an attempt, as fields of `run.json`."
     if launch.closing == "stopped": return {"status": "stopped", "reason": "stopped", "error": None}

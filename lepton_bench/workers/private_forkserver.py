@@ -115,6 +115,7 @@ def private_body(sock: socket.socket,  # the agent's socket
     "What the private forkserver runs, just forked by the supervisor."
     set_subreaper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a rank that is asked where it stands before it can say so must not die of it
     server = PrivateForkserver(Stream(sock), spawns)
     signal.signal(signal.SIGTERM, lambda *_: setattr(server, "ending", True))
     set_parent_death_signal(signal.SIGTERM, parent)

@@ -30,9 +30,9 @@ from ..settings import settings
 from .agent import Agent, rendezvous_environment
 from .allocations import Spec, allocations_directory, describe_request, give_back, idle_warning, why_give_back
 from .cells import Desk, Turn
-from .channel import Server, Stream, readable
+from .channel import Server, Stream, readable, require
 from .crew import DEATH, Crew
-from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save, oom_kills,
+from .launches import (Activity, Failure, Launch, check_launch, describe_death, describe_end, describe_status, may_restart, note_save, oom_kills,
                                            output_sizes, unfinished_saves)
 from .stacks import describe_stacks, read_text, why_silent
 from .recorder import (Recorder, close_metrics, note_course, note_end, note_start, store_checkpoint, store_points, store_result,
@@ -127,10 +127,12 @@ def on_launch(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a launch in line."
     if self.ending: return self.server.reply(to, {"error": f"allocation {self.spec.name} is being released ({self.ending})", "type": "AllocationError"})
     ahead = [x.run for x in (self.current, *self.queue) if x]
+    check_launch(header)
+    context = self.caller(header)
     try: launch = self.recorder.resumed(header, payload) if header.get("resume") else self.recorder.new_launch(header, payload)
     except (OSError, BenchError) as e:
         return self.server.reply(to, {"error": f"no run can be written to {self.recorder.runs}: {getattr(e, 'strerror', None) or e}", "type": "LaunchError"})
-    launch.context = self.caller(header)
+    launch.context = context
     self.queue.append(launch)
     self.idle_since, self.warning = time.monotonic(), ""
     self.advance()
@@ -140,7 +142,9 @@ def on_launch(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def caller(self: Supervisor, header: dict) -> dict:
     "The environment, folder and path of whoever asks; they come along only when they have changed."
-    if "context_data" in header: self.contexts[header["context"]] = json.loads(header.pop("context_data"))
+    if "context_data" in header:
+        require(found := json.loads(header.pop("context_data")), env=dict, cwd=str, sys_path=list)
+        self.contexts[header["context"]] = found
     return self.contexts[header["context"]]
 
 @patch
@@ -325,6 +329,8 @@ def on_wait(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_cell(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a notebook's cell in line; answered when its ranks have answered."
     if self.ending: return self.server.reply(to, {"error": f"allocation {self.spec.name} is being released ({self.ending})", "type": "AllocationError"})
+    require(header, cell=str, ranks=list, context=str)
+    if not set(header["ranks"]) <= set(range(len(self.devices))): raise ValueError(f"there are ranks 0 to {len(self.devices) - 1}")
     header["context_data"] = self.caller(header)
     self.desk.take(Turn(to, header, payload), f"run {(self.current or self.queue[0]).run}" if self.current or self.queue else "")
     self.advance()
@@ -376,6 +382,7 @@ def on_release(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Another kernel takes the allocation over."
+    require({"label": "", **header}, label=str)
     self.owner, self.idle_since = ProcessId.from_dict(header["owner"]), time.monotonic()
     self.spec = replace(self.spec, label=header.get("label", self.spec.label))
     self.publish()
@@ -407,7 +414,7 @@ def serve_clients(self: Supervisor, source: Any) -> None:
         try:
             if header.get("op") not in _REQUESTS: raise BenchError(f"unknown request {header.get('op')!r}")
             getattr(self, f"on_{header['op']}")(to, header, payload)
-        except (BenchError, OSError, KeyError, TypeError, ValueError) as e:
+        except Exception as e:  # whatever it was that the sender did not think of
             self.server.reply(to, {"error": f"{type(e).__name__}: {e}", "type": "AllocationError"})
 
 # %% ../../nbs/workers/37_supervisor.ipynb #c023
