@@ -12,3 +12,46 @@ FUZZ = Path(__file__).parent/"faults"/"fuzz_channel.py"
 def test_malformed_messages_for_a_supervisor_and_a_forkserver() -> None:
     done = subprocess.run([sys.executable, str(FUZZ), "4000", "1"], capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+UMASK = """
+import os; os.umask(0)
+import lepton_bench as lb
+with lb.allocate(1, name="open-door") as alloc:
+    run = alloc.launch(lambda: (lb.log(loss=1.), lb.save_checkpoint({"step": 1}, 1))).wait(60)
+    print(run.status, run.directory)
+    print(oct(os.stat(run.directory).st_mode & 0o777), oct(os.stat(run.directory.parent.parent/"allocations").st_mode & 0o777))
+    print(oct(os.stat(run.directory.parent.parent/"allocations"/"open-door.json").st_mode & 0o777))
+    print(oct(os.stat(os.environ["LEPTON_BENCH_SOCKETS"]).st_mode & 0o777))
+"""
+
+
+def test_nobody_else_can_look_into_a_run_an_allocation_or_a_socket(new_place, tmp_path) -> None:
+    "Whatever the umask: the folder of a run, the allocations and the sockets are this user's alone."
+    script = tmp_path/"open_door.py"
+    script.write_text(UMASK)
+    env = {**new_place.environment(), "LEPTON_BENCH_SIMULATED": "1"}
+    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=90)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("done", "0o"))]
+    assert [line.split()[0] for line in lines] == ["done", "0o700", "0o600", "0o700"] and lines[1] == "0o700 0o700", done.stdout + done.stderr
+
+
+SECRETS = """
+import os
+import lepton_bench as lb
+def train(lr, hub_token): lb.log(loss=lr)
+with lb.allocate(1, name="discreet") as alloc: print(alloc.launch(train, .1, hub_token="sekrit-argument").wait(60).status)
+"""
+
+
+def test_no_secret_is_written_down(new_place, tmp_path) -> None:
+    "Neither of the environment nor of arguments; what is needed to resume is exempt, and lies in a folder that is this user's alone."
+    script = tmp_path/"discreet.py"
+    script.write_text(SECRETS)
+    env = {**new_place.environment(), "LEPTON_BENCH_SIMULATED": "1", "MY_API_KEY": "sekrit-environment"}
+    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=90)
+    assert done.stdout.splitlines()[-1] == "done", done.stderr
+    files = [p for p in new_place.root.rglob("*") if p.is_file()]
+    told = [p.name for p in files if b"sekrit" in p.read_bytes()]
+    assert sorted(told) == ["payload.pkl"] or sorted(told) == ["launch.json", "payload.pkl"], told
+    assert "********" in next(p for p in files if p.name == "run.json").read_text()

@@ -52,7 +52,7 @@ def new_run_id(runs: Path | None = None  # the folder of all runs; None: as set
         now = time.time()
         id = f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{int(now % 1 * 65536):04x}"
         try:
-            os.makedirs(runs/id)
+            os.makedirs(runs/id, mode=0o700)  # what is in it is nobody else's business
             return id
         except FileExistsError: time.sleep(20e-6)  # one tick of the last digit is 15 us
         except OSError as e:

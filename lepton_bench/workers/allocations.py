@@ -73,7 +73,7 @@ def list_allocations() -> list[dict]:
 # %% ../../nbs/workers/35_allocations.ipynb #c010
 def claim_name(path: Path, content: dict) -> None:
     "Make `path` ours, or say who has it."
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.new")
     write_atomically(aside, json.dumps(content).encode(), mode=0o600)
     try:

@@ -82,7 +82,7 @@ def _open_log(folder: "os.PathLike[str]"  # the allocation's
               ) -> None:
     "What this process says goes into its folder."
     shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
+    os.makedirs(folder, mode=0o700)
     for fd in (1, 2): redirect(fd, os.path.join(folder, "supervisor.log"))
     open_output()  # a full disk must not end us
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
+from ..masking import mask, mask_text
 from ..processes import ProcessId, write_atomically
 from ..resources.devices import Device
 from ..runs.checkpoints import add_parts, commit_checkpoint, thin_out
@@ -56,7 +57,7 @@ def store_source(launch: Launch) -> None:
     "Keep what was launched, and with what."
     header = launch.header
     script = Path(header["target"]) if header["kind"] in ("script", "notebook") else None
-    capture_source(launch.directory, cells=header["sources"], script=script, arguments=header["arguments"], versions=package_versions())
+    capture_source(launch.directory, cells=header["sources"], script=script, arguments=mask_text(header["arguments"]), versions=package_versions())
     again = {**{k: header[k] for k in _AGAIN if k in header}, "cwd": launch.context["cwd"], "sys_path": launch.context["sys_path"]}
     write_atomically(launch_path(launch.directory), json.dumps(again).encode(), mode=0o600)
     if header["kind"] == "function" and not launch.payload_file: store_payload(launch)
@@ -126,7 +127,7 @@ class Recorder:
         "Write the first `run.json`."
         header = launch.header
         record = new_record(launch.run, header["name"], kind=header["kind"], status="waiting", **self.standing(), cwd=launch.context["cwd"],
-                            arguments=header["arguments"], parameters=header["parameters"],
+                            arguments=mask_text(header["arguments"]), parameters=mask(header["parameters"]),
                             parent=os.path.basename(launch.context.get("env", {}).get(HEADLESS, "")) or None, extra=launch.about)
         if running: record = replace(record, status="running", started=launch.started)
         if launch.end: record = replace(record, **launch.end)
