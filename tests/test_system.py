@@ -81,7 +81,7 @@ def test_every_attempt_is_kept(alloc, tmp_path):
             (path/"first").touch()
             raise ValueError("once")
         until_told(path/"more")
-    run = alloc.options(max_restarts=1).launch(train, tmp_path)
+    run = alloc.options(max_restarts=1, retry_exceptions=True).launch(train, tmp_path)
     until(lambda: run.system().num_rows, 30, "samples of the first attempt")
     (tmp_path/"enough").touch()
     until(lambda: (run.directory/"metrics"/"1.system.arrow").exists() and read_system(run.directory).num_rows > 4, 30, "samples of the second")

@@ -33,7 +33,7 @@ def train(stop, fail_at=-1, lines=0):
         i += 1
         time.sleep(.01)
 alloc = lb.allocate(2)
-run = alloc.options(name=NAME, max_restarts=RESTARTS).launch(train, "stop-it", **OPTIONS)
+run = alloc.options(name=NAME, max_restarts=RESTARTS, retry_exceptions=True).launch(train, "stop-it", **OPTIONS)
 print("RUN", run.id, flush=True)
 waiting = alloc.options(name="the one behind").launch(train, "stop-it")
 print("RUN", waiting.id, flush=True)

@@ -172,7 +172,7 @@ RESTARTED = """def train(stop):
         if i == 120 and not state["step"]: raise ValueError("the first attempt ends here")
         time.sleep(.005)
     while not Path(stop).exists(): time.sleep(.05)
-run = alloc.options(max_restarts=1).launch(train, "stop-again")"""
+run = alloc.options(max_restarts=1, retry_exceptions=True).launch(train, "stop-again")"""
 
 
 def test_a_restart_is_marked_live_and_in_the_picture(server, page, folder, screenshots):
