@@ -335,7 +335,7 @@ def test_the_shell_resumes_and_looks_at_stacks(alloc, tmp_path):
     said = shell("resume", run.id, "-n", "1")
     assert "ranks 1" in said and "went on" in said and run.record.status == "done" and run.record.world_size == 1
     assert "nothing to resume" in shell("resume", run.id) and "stand nowhere" in shell("stacks", run.id)
-    assert all(a["name"] == "nothing-lost" for a in lb.allocations()), "what was taken for it is given back"
+    until(lambda: all(a["name"] == "nothing-lost" for a in lb.allocations()), 20, "what was taken for it is given back")
 
 
 class Bomb:
