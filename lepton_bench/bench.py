@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'caller_context', 'as_context', 'notebook_call', 'new_name',
            'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'plan', 'allocate', 'take', 'submit',
-           'AllocationTable', 'allocations', 'attach']
+           'take_once', 'find_allocation', 'AllocationTable', 'allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -333,6 +333,20 @@ def submit(engine: Any, spec: Spec, waiting: Waiting | None = None) -> dict:  # 
         wait_gone(ProcessId.from_dict(handle.data["process"]), 10.)
         raise
     finally: handle.notify.close()
+
+# %% ../nbs/50_bench.ipynb #1aeb76d7
+def take_once(count: int,  # devices
+              owned: bool = True,  # they go when this process goes before a run has begun
+              **wanted: Any,  # kind, memory, name, timeout, priority
+              ) -> Allocation:
+    "Devices for one run."
+    engine = get_engine("local")
+    return Allocation(submit(engine, plan(count, engine, **wanted, warm=False, once=True, owned=owned)))
+
+def find_allocation(name: str,  # as in lb.allocations()
+                    ) -> Allocation:
+    "An allocation that stays whose it is."
+    return Allocation(ask(connect(name), "describe")["allocation"])
 
 # %% ../nbs/50_bench.ipynb #c035
 class AllocationTable(Table):

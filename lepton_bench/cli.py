@@ -93,17 +93,14 @@ def launch(context: typer.Context,
            max_restarts: Annotated[int, typer.Option(help="How often a failed run is tried again.")] = 0,
            detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False) -> None:
     "Allocate devices, run a script on them, stream its output: launch -n 2 train.py --lr 0.1"
-    from lepton_bench.bench import Allocation, Launcher, Options, plan, submit
-    from lepton_bench.engines.base import get_engine
+    from lepton_bench.bench import Launcher, Options, take_once
     from lepton_bench.packing import classify
     arguments = list(context.args)
     target = module or (arguments.pop(0) if arguments else "")
     if target.startswith("-"): raise BenchError(f"launch has no option {target}: lepton-bench launch --help lists them; what belongs to the script follows it")
     if not target: raise BenchError("what is to be launched? lepton-bench launch -n 2 train.py --lr 0.1, or -m package.module")
     target = classify(module or os.path.abspath(target))[1]  # what does not exist is said before anything is taken
-    engine = get_engine("local")
-    spec = plan(count, engine, kind, memory, name, timeout, priority, warm=False, once=True, owned=not detach)
-    allocation = Allocation(submit(engine, spec))
+    allocation = take_once(count, not detach, kind=kind, memory=memory, name=name, timeout=timeout, priority=priority)
     try: run = Launcher(allocation, Options(max_restarts=max_restarts, output=False)).launch(target, args=arguments)
     except BaseException:
         allocation.release()
@@ -154,26 +151,16 @@ def resume(run: Annotated[str, typer.Argument(help="Id, beginning of one, or nam
            allocation: Annotated[str | None, typer.Option(help="An allocation to go on in, instead of new devices.")] = None,
            detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False) -> None:
     "Go on with a run that was lost, stopped or failed, from its latest checkpoint."
+    from lepton_bench.bench import find_allocation, take_once
     from lepton_bench.resume import check_resumable
     from lepton_bench.resume import resume as go_on
     from lepton_bench.run import get_run
     found = get_run(run)
     check_resumable(record := found.record)
     if record.kind == "sweep": found = found.resume()
-    else: found = go_on(found, _place(allocation, count or record.world_size, owned=not detach), output=False)
+    else: found = go_on(found, find_allocation(allocation) if allocation else take_once(count or record.world_size, not detach), output=False)
     if detach: return print(f"run {found.id} goes on: lepton-bench logs -f {found.id}, lepton-bench stop {found.id}")
     raise typer.Exit(_stream(found))
-
-def _place(name: str | None, count: int, owned: bool) -> Any:
-    "An allocation that is there, or a new one that is given back when the run has ended."
-    from lepton_bench.bench import Allocation, plan, submit
-    from lepton_bench.engines.base import get_engine
-    from lepton_bench.errors import AllocationError
-    from lepton_bench.workers.allocations import allocations_directory, read_allocation
-    if name is None: return Allocation(submit(engine := get_engine("local"), plan(count, engine, warm=False, once=True, owned=owned)))
-    if (found := read_allocation(allocations_directory()/f"{name}.json")) is None:
-        raise AllocationError(f"there is no allocation {name!r}: lepton-bench allocations lists what is there")
-    return Allocation(found)
 
 @app.command()
 def stacks(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.")]) -> None:

@@ -75,7 +75,6 @@ class LogText(str):
     def _repr_html_(self) -> str: return f"<pre style='white-space:pre-wrap; margin:0; padding:0 8px'>{html.escape(self)}</pre>"
 
 # %% ../nbs/46_run.ipynb #c014
-_OVER = ("done", "failed", "stopped", "lost", "damaged")
 _plots: dict[str, list[Any]] = {}  # run id -> its live plots in this kernel
 
 class RunTimeout(BenchError, TimeoutError):
@@ -141,7 +140,7 @@ def wait(self: Run,
     "Wait until the run has ended, however it ends; `result()` also raises what went wrong."
     end = None if timeout is None else time.monotonic() + timeout
     try:
-        while self.status not in _OVER:
+        while self.status in GOING:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0: raise RunTimeout(f"run {self.id} has not ended after {timeout:g} s; it goes on. run.stop() stops it.")
             self._await_end(left)
@@ -232,7 +231,7 @@ def stop(self: Run,
          kill: bool = False,  # at once, without a chance to clean up
          ) -> Run:
     "Stop the run on all ranks: an interrupt first, a kill after the grace time."
-    if self.status in _OVER: return self
+    if self.status not in GOING: return self
     ask_to_stop(self, kill)
     try: return self.wait(timeout)
     except RunTimeout:
@@ -244,7 +243,6 @@ def _why_not(run: Run) -> str:
     process = ProcessId.from_dict(run.record.supervisor or ProcessId.of(0).to_dict())
     return f": its process {process.pid} is stopped (kill -CONT {process.pid} lets it go on)" if process.state() in ("T", "t") else ""
 
-
 def ask_to_stop(run: Run, kill: bool = False) -> None:
     "Have a run stopped, without waiting for its end; one that has ended meanwhile needs no more."
     if not run.allocation and (record := run.record).kind in ("notebook", "sweep") and not record.allocation:
@@ -252,7 +250,7 @@ def ask_to_stop(run: Run, kill: bool = False) -> None:
         return
     try: ask(run._client(), "stop", run=run.id, kill=kill)
     except AllocationError:
-        if run.status not in _OVER: raise
+        if run.status in GOING: raise
 
 # %% ../nbs/46_run.ipynb #9667e6d3
 @patch

@@ -36,7 +36,8 @@ def train_with_children():
 
 
 def started(run):
-    until(lambda: len([x for x in run.logs().splitlines() if "CHILDREN" in x]) == 2 and run.metrics().num_rows > 20, 40, "two ranks that log")
+    def all_log(): return all(run.metrics().column("rank").to_pylist().count(rank) > 5 for rank in (0, 1))
+    until(lambda: len([x for x in run.logs().splitlines() if "CHILDREN" in x]) == 2 and all_log(), 40, "two ranks that log")
 
 
 def leases_are_free(): return all(holder_of(d.id) is None for d in inventory())

@@ -166,8 +166,8 @@ def test_a_run_whose_supervisor_was_killed_goes_on_in_an_allocation_of_another_s
 
 def test_a_script_goes_on_too_and_what_cannot_go_on_says_why(alloc, tmp_path):
     script = tmp_path/"train.py"
-    script.write_text("import lepton_bench as lb, sys\nstate = lb.load_checkpoint()\nprint('from', state, sys.argv[1:])\n"
-                      "lb.save_checkpoint({'step': 3}, 3)\nif state is None: sys.exit(4)\n")
+    script.write_text("import lepton_bench as lb, os, sys\nstate = lb.load_checkpoint()\nprint('from', state, sys.argv[1:])\n"
+                      "lb.save_checkpoint({'step': 3}, 3)\nif state is None and os.environ['RANK'] == '0': sys.exit(4)\n")  # on rank 0 it is stored by then
     run = alloc.launch(str(script), args=["--lr", "0.1"]).wait(60)
     assert run.status == "failed"
     assert run.resume(alloc).wait(60).status == "done" and "from {'step': 3} ['--lr', '0.1']" in run.logs(rank=0)
@@ -349,6 +349,7 @@ def test_what_somebody_else_has_written_is_not_executed(alloc, tmp_path):
     run = alloc.launch(lambda: lb.save_checkpoint({"step": 1}, 1)).wait(60)
     assert run.status == "done"
     trap = tmp_path/"sprung"
+    until((run.directory/"source"/"payload.pkl").exists, what="what was launched, which is stored when there is time")
     for path in (result_path(run.directory, 0), run.directory/"source"/"payload.pkl"): path.write_bytes(pickle.dumps(Bomb(str(trap))))
     state = list_checkpoints(run.directory)[0]/"state.pt"
     torch.save({"step": Bomb(str(trap))}, state)

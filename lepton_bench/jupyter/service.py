@@ -25,10 +25,11 @@ from ..errors import BenchError
 from .actions import Request, Requests
 from .device_history import EVERY
 from .keyed_table import KeyedTable
-from .observations import FINISHED, AllocationsLook, DetailsLook, DevicesLook, RunsLook
+from .observations import AllocationsLook, DetailsLook, DevicesLook, RunsLook
 from .page import Shelf
 from .run_files import run_folder
 from .topics import Topic, Topics
+from ..runs.store import GOING
 from ..settings import settings
 
 # %% ../../nbs/jupyter/63_service.ipynb #c003
@@ -42,8 +43,8 @@ def event_schemas() -> list[Path]: return sorted((Path(lepton_bench.__file__).pa
 def run_events(old: dict | None, new: dict) -> list[dict]:  # what happened between two rows of a run
     about = {"run": new["id"], **{k: new[k] for k in ("name", "status", "allocation", "reason")}}
     was, now = old["status"] if old else "waiting", new["status"]
-    began = was == "waiting" and (now in ("running", "stalled") or (now in FINISHED and new["started"] is not None))
-    ended = was not in FINISHED and now in FINISHED
+    began = was == "waiting" != now and (now in GOING or new["started"] is not None)
+    ended = was in GOING and now not in GOING
     return [{"action": action, **about} for action, happened in (("started", began), ("ended", ended)) if happened]
 
 def allocation_events(old: Mapping[str, dict], new: Mapping[str, dict]) -> list[dict]:  # name -> row, before and now

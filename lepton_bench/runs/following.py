@@ -270,21 +270,22 @@ def light_table(runs: RunSeries,
     import json
     import numpy as np
     import pyarrow as pa
-    every, rows = len(runs) <= most, []
-    known = runs.names()
-    for k, name in enumerate(known):
+    with runs.lock: known, rows, again = runs.names(), list(_light_rows(runs, names, points, len(runs) <= most)), restarts_of(runs)
+    if not rows: return metrics_schema().empty_table()
+    step, time, value, ranks, numbers = (np.concatenate(c) for c in zip(*rows))
+    dictionary = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(known, pa.string()))
+    table = pa.table([pa.array(step), pa.array(time, pa.float64()), pa.array(ranks), dictionary, pa.array(value)], schema=metrics_schema())
+    return table.replace_schema_metadata({"restarts": json.dumps(again)})
+
+def _light_rows(runs: RunSeries, names: list[str] | None, points: int, every: bool) -> Iterator[tuple]:  # step, time, value, rank, number of the name
+    import numpy as np
+    for k, name in enumerate(runs.names()):
         if names is not None and name not in names: continue
         series = {rank: _visible(runs, name, rank, len(runs.ranks(name)) == 1) for rank in runs.ranks(name)}
         keep = _places(list(series.values()), points)
         for rank, columns in series.items():
             light = columns if every or len(columns[0]) <= points else tuple(c[keep[keep < len(c)]] for c in columns)
-            n = len(light[0])
-            rows.append((*light, np.full(n, rank, "i4"), np.full(n, k, "i4")))
-    if not rows: return metrics_schema().empty_table()
-    step, time, value, ranks, numbers = (np.concatenate(c) for c in zip(*rows))
-    dictionary = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(known, pa.string()))
-    table = pa.table([pa.array(step), pa.array(time, pa.float64()), pa.array(ranks), dictionary, pa.array(value)], schema=metrics_schema())
-    return table.replace_schema_metadata({"restarts": json.dumps(restarts_of(runs))})
+            yield (*light, np.full(len(light[0]), rank, "i4"), np.full(len(light[0]), k, "i4"))
 
 def _visible(runs: RunSeries, name: str, rank: int, alone: bool) -> Any:  # step, time, value
     "The points of one series, or as many as can be seen."

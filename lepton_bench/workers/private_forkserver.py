@@ -74,10 +74,6 @@ class PrivateForkserver:
     def signal(self, pid: int, sig: int) -> None:
         if pid in self.ranks: os.kill(pid, sig)
 
-    def end(self) -> None:
-        "Kill all that stands below, until nothing is left."
-        end_children(10.)
-
     def handle(self, request: dict) -> Body | None:
         op = request["op"]
         if op == "start": return self.start(request)
@@ -104,7 +100,7 @@ class PrivateForkserver:
                 if body := self.handle(request):
                     ours.close(); wake.close()
                     return body
-        self.end()
+        end_children(10.)
         return None
 
 # %% ../../nbs/workers/15_private_forkserver.ipynb #c006

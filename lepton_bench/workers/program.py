@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..errors import BenchError
-from ..processes import set_subreaper
+from ..processes import ProcessId, set_subreaper
 from ..resources.leases import Lease
 from .allocations import Spec, adopt_held, allocations_directory, claim_name, describe_request, give_back, wait_for_devices
 from .channel import Stream, stream_pair
@@ -42,7 +42,7 @@ def supervisor_body(arguments: dict,  # {"spec": ...}
     theirs.close()
     terminated = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
-    live(spec, notify, Private(ours, pid), terminated, fds[1:])
+    live(spec, notify, Private(ours, ProcessId.of(pid)), terminated, fds[1:])
     return None
 
 # %% ../../nbs/workers/49_program.ipynb #c007
