@@ -58,6 +58,8 @@ class ProcessId:
 
     def alive(self) -> bool: return bool(self.state())
 
+    def stopped(self) -> bool: return self.state() in ("T", "t")
+
     def to_dict(self) -> dict: return asdict(self)
 
     @classmethod

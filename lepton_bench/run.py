@@ -241,7 +241,7 @@ def stop(self: Run,
 def _why_not(run: Run) -> str:
     "What keeps a run from hearing that it is to stop."
     process = ProcessId.from_dict(run.record.supervisor or ProcessId.of(0).to_dict())
-    return f": its process {process.pid} is stopped (kill -CONT {process.pid} lets it go on)" if process.state() in ("T", "t") else ""
+    return f": its process {process.pid} is stopped (kill -CONT {process.pid} lets it go on)" if process.stopped() else ""
 
 def ask_to_stop(run: Run, kill: bool = False) -> None:
     "Have a run stopped, without waiting for its end; one that has ended meanwhile needs no more."
@@ -265,7 +265,7 @@ def stacks(self: Run,
     while time.monotonic() < end and (sizes := [_size(path) for path in files.values()]) != before or not all(sizes) and time.monotonic() < end:
         before = sizes
         time.sleep(.02)
-    why = {int(rank): why_silent(process["pid"]) for rank, process in answer["processes"].items()}
+    why = {int(rank): why_silent(ProcessId.from_dict(process)) for rank, process in answer["processes"].items()}
     return describe_stacks({rank: read_text(path) for rank, path in files.items()}, why)
 
 def _size(path: Path) -> int: return path.stat().st_size if path.exists() else 0

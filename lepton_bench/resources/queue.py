@@ -144,7 +144,7 @@ def _parsed(fd: int, id: str) -> Ticket | None:
     try: request, since, waiter = Request(**found["request"]), float(found["since"]), ProcessId.from_dict(found["process"])
     except (KeyError, TypeError, ValueError): return None
     if _malformed(request) or not math.isfinite(since): return None
-    if not may_live(waiter) or waiter.state() in ("T", "t"): return None
+    if not may_live(waiter) or waiter.stopped(): return None
     return Ticket(id, request, since, user_name(uid), uid, waiter.pid)
 
 # %% ../../nbs/resources/12_queue.ipynb #c025

@@ -126,7 +126,7 @@ class Crew:
 
     def name_stuck(self) -> None:
         "Say who stands in the way."
-        named = ", ".join(f"rank {r} (process {p.pid}, {why_silent(p.pid) or 'it does not end'})" for r, p in self.stuck.items())
+        named = ", ".join(f"rank {r} (process {p.pid}, {why_silent(p) or 'it does not end'})" for r, p in self.stuck.items())
         self.phase = "ready"
         self.broken = (f"cannot be killed: {named}. Its device stays taken until the process is gone. "
                        "alloc.restart() tries again, alloc.release() gives the others back.")

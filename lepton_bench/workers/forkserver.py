@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Body', 'AT_START', 'forkserver_key', 'trampoline', 'find_target', 'reseed', 'set_environment', 'redirect',
-           'enter_child', 'serve', 'preload', 'shared_body', 'forkserver_path', 'neutral_environment',
+           'enter_child', 'serve', 'preload', 'preload_rest', 'shared_body', 'forkserver_path', 'neutral_environment',
            'forkserver_runs', 'connect_forkserver', 'fork', 'spawn', 'spawned_body', 'kernels_body', 'exit_status',
            'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
 
@@ -167,6 +167,7 @@ def serve(listener: socket.socket,  # bound and listening
     last = time.monotonic()
     while (time.monotonic() - last < idle or _askers) and path.exists():
         _reap()
+        if time.monotonic() - last > 1: preload_rest()
         sources: list[Any] = [listener, *_askers]
         ready = select.select(sources, [], [], 1.)[0]
         _end_orphans([fd for fd in ready if fd in _askers])
@@ -190,9 +191,7 @@ def serve(listener: socket.socket,  # bound and listening
     return None
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c022
-# an optimiser imports torch._dynamo when it is made, which takes 0.7 s and more
-_PRELOAD = ("numpy", "torch", "torch.distributed", "torch._dynamo", "torch.nn.parallel", "torch.utils.data", "pyarrow", "cloudpickle",
-            "lepton_bench.workers.program")
+_PRELOAD = ("numpy", "torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data", "pyarrow", "cloudpickle", "lepton_bench.workers.program")
 
 def preload() -> None:
     "Import what children need, and nothing that starts a thread of ours."
@@ -201,6 +200,16 @@ def preload() -> None:
     reseed()  # numpy's generator is imported when it is first used, which each child would do again
     sys.modules["lepton_bench.workers.rank"].local_modules()  # so is nothing here the person's
     gc.collect(); gc.freeze()
+
+_missing = ["torch._dynamo"]
+
+def preload_rest() -> None:
+    "Import what can wait, if that has not been done."
+    import gc
+    while _missing:
+        try: importlib.import_module(name := _missing.pop())
+        except Exception as e: print(f"{name} is not preloaded: {e!r}", file=sys.stderr, flush=True)  # an environment that is being changed
+        else: gc.collect(); gc.freeze()
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c023
 def shared_body(path: str, idle: float) -> Body | None:

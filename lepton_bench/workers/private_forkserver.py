@@ -17,7 +17,7 @@ from functools import partial
 
 from ..processes import ProcessId, children, end_children, set_parent_death_signal, set_subreaper
 from .channel import Stream
-from .forkserver import Body, enter_child, find_target
+from .forkserver import Body, enter_child, find_target, preload_rest
 
 # %% ../../nbs/workers/15_private_forkserver.ipynb #c004
 class PrivateForkserver:
@@ -90,7 +90,7 @@ class PrivateForkserver:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         while not self.ending and not self.stream.closed:
-            select.select([self.stream.fileno(), ours.fileno()], [], [], 5.)
+            if not any(select.select([self.stream.fileno(), ours.fileno()], [], [], 5.)) and not self.spawns: preload_rest()
             try:
                 while ours.recv(512): pass
             except BlockingIOError: pass

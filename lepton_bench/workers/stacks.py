@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lepton_bench
+from ..processes import ProcessId
 
 # %% ../../nbs/workers/322_stacks.ipynb #c005
 @dataclass(frozen=True)
@@ -68,13 +69,11 @@ def odd_ones(groups: list[tuple[list[int], list[Frame]]]  # from `group_stacks`
 
 # %% ../../nbs/workers/322_stacks.ipynb #c011
 _STATES = {"D": "it is stuck in the kernel (state D: a device, a driver or a file system that does not answer)", "T": "it is stopped (SIGSTOP)",
-           "t": "a debugger has stopped it", "Z": "it has ended"}
+           "t": "a debugger has stopped it", "": "it has ended"}
 
-def why_silent(pid: int) -> str:
+def why_silent(process: ProcessId) -> str:
     "Why a process answers no signal; empty: it could."
-    try: state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError): return "it has ended"
-    return _STATES.get(state, "")
+    return _STATES.get(process.state(), "")
 
 def read_text(path: Path) -> str:
     try: return path.read_text(errors="replace")

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..processes import ProcessId
 from ..runs.store import log_path
 from .crew import Crew
 from .launches import Launch, output_sizes
@@ -30,7 +31,7 @@ def stacks_path(crew: Crew, rank: int) -> Path: return crew.folder/f"stacks-{ran
 
 def read_stacks(crew: Crew) -> Stacks:
     "What the ranks have written, and why the others have not."
-    silent = {rank: words for rank, process in crew.agent.processes().items() if (words := why_silent(process["pid"]))}
+    silent = {rank: words for rank, process in crew.agent.processes().items() if (words := why_silent(ProcessId.from_dict(process)))}
     return describe_stacks({rank: read_text(stacks_path(crew, rank)) for rank in sorted(crew.living)}, silent)
 
 # %% ../../nbs/workers/372_stalls.ipynb #bf4bf123
