@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,22 +29,28 @@ TUTORIALS = {"epochs": 2, "train_size": 12_000, "images": 3000}
 ACCURACIES = {"90_quickstart.ipynb": .78}
 
 # what pytest runs side by side, one round after the other: most of it waits for processes, kernels and browsers
-GROUPS = {"faults": ("chaos", "crashes", "restarts", "stuck"),
-          "kernels": ("headless", "jupyter", "kernel", "kernels", "live", "ranks", "sweeps", "widgets")}
-FILES = {group: [f"tests/test_{name}.py" for name in names] for group, names in GROUPS.items()}
-PYTEST = [{"browser": ["tests/e2e"], **{group: [*files, "-m", "not alone"] for group, files in FILES.items()},
-           "others": ["tests", "--ignore=tests/e2e", *(f"--ignore={name}" for files in FILES.values() for name in files), "-m", "not alone"]},
+GROUPS = {"panels": [f"tests/e2e/test_{name}.py" for name in ("dashboard", "resilience", "sidebar", "sweep")],
+          "faults": [f"tests/test_{name}.py" for name in ("chaos", "crashes", "restarts", "stuck")],
+          "kernels": [f"tests/test_{name}.py" for name in ("headless", "jupyter", "kernel", "kernels", "live", "ranks", "sweeps", "widgets")]}
+
+
+def but(*others: str) -> list[str]: return [f"--ignore={name}" for name in others]
+
+
+PYTEST = [{"browser": ["tests/e2e", *but(*GROUPS["panels"])], **{group: [*files, "-m", "not alone"] for group, files in GROUPS.items()},
+           "others": ["tests", "-m", "not alone", *but("tests/e2e", *GROUPS["faults"], *GROUPS["kernels"])]},
           {"alone": ["tests", "-m", "alone"]}]
 
 
 @dataclass
 class Report:
-    "What one layer found: how many checks passed, the failed ones by name, what was skipped and why, the end of the log, and seconds of its parts."
+    "What one layer found: how many checks passed, the failed ones by name, what was skipped and why, the log of what failed, and seconds of its parts."
     passed: int = 0
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     log: str = ""
-    parts: dict[str, float] = field(default_factory=dict)
+    parts: Counter[str] = field(default_factory=Counter)
+    files: Counter[str] = field(default_factory=Counter)
 
     def add(self, name: str, ok: bool, log: str = "") -> None:
         if ok: self.passed += 1
@@ -181,14 +188,15 @@ def add_cases(report: Report, results: Path, ok: bool, log: str) -> None:
     "What one pytest found."
     cases = list(ElementTree.parse(results).iter("testcase")) if results.exists() else []
     failed = len(report.failed)
-    report.parts[results.stem] = sum(float(case.get("time", 0)) for case in cases)
     for case in cases:
-        name = f"{case.get('classname')}.{case.get('name')}"
-        if case.find("failure") is not None or case.find("error") is not None: report.failed.append(name)
+        name, seconds = f"{case.get('classname')}.{case.get('name')}", float(case.get("time", 0))
+        report.parts[results.stem] += seconds
+        report.files[str(case.get("classname")).removeprefix("tests.")] += seconds
+        if problems := [found for kind in ("failure", "error") if (found := case.find(kind)) is not None]:
+            report.add(name, False, "\n".join("\n".join((found.text or "").splitlines()[-50:]) for found in problems))
         elif (skip := case.find("skipped")) is not None: report.skipped.append(f"{name}: {skip.get('message')}")
         else: report.passed += 1
-    if not ok and len(report.failed) == failed: report.failed.append(f"pytest {results.stem}")
-    if not ok: report.log += log
+    if not ok and len(report.failed) == failed: report.add(f"pytest {results.stem}", False, "\n".join(log.splitlines()[-60:]))
 
 
 def tutorials(env: dict[str, str]) -> Report:
@@ -242,11 +250,14 @@ def run_layer(name: str) -> Report:
     seconds = time.monotonic() - start
     print(f"{title:20} {seconds:6.1f} s   {report.passed} passed, {len(report.failed)} failed"
           + (f", {len(report.skipped)} skipped" if report.skipped else "")
-          + (f"   ({', '.join(f'{name} {took:.0f} s' for name, took in report.parts.items())})" if report.parts else ""), flush=True)
+          + (f"   ({_times(report.parts.most_common())}; the slowest files: {_times(report.files.most_common(8))})" if report.parts else ""), flush=True)
     for skip in report.skipped: print(f"  SKIPPED {skip}", flush=True)
     for failure in report.failed: print(f"  FAILED {failure}", flush=True)
-    if report.failed and report.log.strip(): print("  | " + "\n  | ".join(report.log.strip().splitlines()[-60:]), flush=True)
+    if report.failed and report.log.strip(): print("  | " + "\n  | ".join(report.log.strip().splitlines()[-400:]), flush=True)
     return report
+
+
+def _times(found: list[tuple[str, float]]) -> str: return ", ".join(f"{name} {took:.0f} s" for name, took in found)
 
 
 def main(names: list[str]) -> int:
