@@ -39,7 +39,7 @@ def but(*others: str) -> list[str]: return [f"--ignore={name}" for name in other
 
 PYTEST = [{"browser": ["tests/e2e", *but(*GROUPS["panels"])], **{group: [*files, "-m", "not alone"] for group, files in GROUPS.items()},
            "others": ["tests", "-m", "not alone", *but("tests/e2e", *GROUPS["faults"], *GROUPS["kernels"])]},
-          {"alone": ["tests", "-m", "alone"]}]
+          {"alone": [*(str(p) for p in sorted(Path(__file__).parent.glob("test_*.py")) if "mark.alone" in p.read_text()), "-m", "alone"]}]
 
 
 @dataclass

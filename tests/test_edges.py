@@ -59,7 +59,8 @@ with lb.allocate(2, name="wire") as a:
         lb.log(step=1, loss=.5); lb.progress(1, 2); lb.save_checkpoint({{"a": 1}}, 1); return 5
     assert a.launch(train).results(60) == [5, 5]
     assert a.launch(lambda: 1/0).wait(60).status == "failed"
-    assert a.launch({str(tmp_path/'script.py')!r}).wait(60).status == "done"
+    script = a.launch({str(tmp_path/'script.py')!r}).wait(60)
+    assert script.status == "done", str(script.record) + script.logs()
 log = open({str(tmp_path/'wire.log')!r}).read().split()
 print(sorted(set(log)))
 """
