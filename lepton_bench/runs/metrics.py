@@ -55,7 +55,7 @@ class MetricsWriter:
         import pyarrow as pa
         self.path = Path(path)
         self.problem: str | None = None  # why something is not in the file yet
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(exist_ok=True)  # in a run's folder; one that was deleted stays deleted
         try: self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except FileExistsError: raise BenchError(f"{path} exists already: an attempt's metrics are written once, never reopened.") from None
         self._pieces, self._pending, self._size = Pieces(), memoryview(b""), 0

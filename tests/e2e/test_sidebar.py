@@ -1,4 +1,5 @@
 """The sidebar in a real JupyterLab: devices are taken by the form, a run is watched and stopped, and everything is given back."""
+import contextlib
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import TimeoutError as Late
 
 sys.path.insert(0, str(Path(__file__).parent))
 from lab import AXE, REPOSITORY, LabServer, browser_page, environment, lab_server, release, until  # noqa: E402
@@ -191,8 +193,13 @@ def test_a_reload_keeps_the_layout(sidebar, server):
 
 def test_by_keyboard_alone_and_in_every_theme(sidebar, screenshots):
     page, node = sidebar.page, sidebar.node
-    page.keyboard.press("Control+Shift+C")
-    page.locator(".lm-CommandPalette-input, .lm-CommandPalette input").first.wait_for()
+    palette = page.locator(".lm-CommandPalette-input, .lm-CommandPalette input").first
+
+    def opened() -> bool:  # shortcuts are not there from the first moment on
+        page.keyboard.press("Control+Shift+C")
+        with contextlib.suppress(Late): palette.wait_for(timeout=3000)
+        return palette.is_visible()
+    until(opened, "the command palette", 30)
     page.keyboard.type("allocate devices")
     page.locator(".lm-CommandPalette-item.lm-mod-active", has_text="Allocate Devices").wait_for()
     page.keyboard.press("Enter")
