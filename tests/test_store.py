@@ -195,8 +195,7 @@ def test_five_thousand_runs_list_fast() -> None:
         assert len(list_runs()) == 5001
         return time.perf_counter() - start
     pairs = [(ours(), bare()) for _ in range(5)]
-    assert min(o / b for o, b in pairs) < 3, pairs  # a listing is not much more than opening and parsing (0.2 s here)
-    assert min(o for o, _ in pairs) < .5, pairs
+    assert min(o / b for o, b in pairs) < 3, pairs  # a listing is not much more than opening and parsing
     assert [r.id for r in list_runs(limit=3)][1:] == ["20200101-000000-1387", "20200101-000000-1386"]
     assert find_run("cnn-17").name == "20200101-000000-0011"
 
