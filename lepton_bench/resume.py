@@ -20,11 +20,13 @@ from .runs.store import RunRecord, source_directory
 # %% ../nbs/51_resume.ipynb #c004
 def what_was_launched(run: Run) -> tuple[dict, bytes]:  # as a launch's header, and its payload
     "The launch of a run, from its folder."
-    path = source_directory(run.directory)/"launch.json"
+    path, pickled = (source_directory(run.directory)/name for name in ("launch.json", "payload.pkl"))
+    for file in (path, pickled):
+        if file.exists() and is_foreign(file):
+            raise BenchError(f"{file} belongs to another user: resuming would execute what is in it. Launch your own copy of the code.")
     try:
-        if is_foreign(path): raise BenchError(f"{path} belongs to another user: resuming would execute what is in it. Launch your own copy of the code.")
         header = json.loads(path.read_text())
-        payload = (path.with_name("payload.pkl")).read_bytes() if header["kind"] == "function" else b""
+        payload = pickled.read_bytes() if header["kind"] == "function" else b""
     except FileNotFoundError as e:
         raise BenchError(f"run {run.id} cannot be resumed: {Path(e.filename).name} is missing in {path.parent}. "
                          "It ended before what was launched could be stored, or was launched by an older version. Launch it again.") from None

@@ -51,12 +51,14 @@ def test_messages_between_supervisor_and_agent_could_cross_a_network(place, tmp_
     "Every header survives JSON unchanged, in both directions, through a whole run with a checkpoint, a failure and a script."
     (tmp_path/"script.py").write_text("print('script')")
     code = f"""
-import json, os, sys
+import json, os, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import lepton_bench as lb
 with lb.allocate(2, name="wire") as a:
     def train():
-        lb.log(step=1, loss=.5); lb.progress(1, 2); lb.save_checkpoint({{"a": 1}}, 1); return 5
+        lb.log(step=1, loss=.5); lb.progress(1, 2); lb.save_checkpoint({{"a": 1}}, 1)
+        time.sleep(2.5)  # the system is looked at once a second
+        return 5
     assert a.launch(train).results(60) == [5, 5]
     assert a.launch(lambda: 1/0).wait(60).status == "failed"
     script = a.launch({str(tmp_path/'script.py')!r}).wait(60)
@@ -91,7 +93,7 @@ sys.meta_path.insert(0, Finder())
     assert done.returncode == 0, done.stderr[-3000:]
     seen = set(eval(done.stdout.splitlines()[-1]))
     assert {"down:start", "down:run", "down:drain", "down:stored", "down:saved", "down:kill", "down:end",
-            "up:ready", "up:ended", "up:exited", "up:points", "up:checkpoint", "up:drained", "up:progress"} <= seen
+            "up:ready", "up:ended", "up:exited", "up:points", "up:system", "up:checkpoint", "up:drained", "up:progress"} <= seen
 
 
 @pytest.fixture

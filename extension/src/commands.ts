@@ -13,7 +13,7 @@ import { CommandIDs, DOMAIN, IBench, IPreferences } from './tokens';
 
 /** Those that make sense without a place that was clicked. */
 const IN_PALETTE = [CommandIDs.openSidebar, CommandIDs.allocate, CommandIDs.release, CommandIDs.restart, CommandIDs.attach, CommandIDs.openRun,
-  CommandIDs.stopRun, CommandIDs.removeRun, CommandIDs.launch, CommandIDs.runHeadless, CommandIDs.devicesTable];
+  CommandIDs.stopRun, CommandIDs.resumeRun, CommandIDs.removeRun, CommandIDs.launch, CommandIDs.runHeadless, CommandIDs.devicesTable];
 
 export const commandsPlugin: JupyterFrontEndPlugin<void> = {
   id: 'lepton-bench:commands',

@@ -5,7 +5,7 @@ import { LogFeed } from './log';
 import type { Reply, Source, Want } from './plot/messages';
 import { addressOf, openSocket, request, send } from './request';
 import { Rows, Table } from './table';
-import type { AllocateOptions, AllocationRow, Changed, DeviceRow, IBench, ITable, LogChunk, NotebookForm, RequestRow, Row, RunDetail, RunRow, ServerStatus, SweepOptions } from './tokens';
+import type { AllocateOptions, AllocationRow, Changed, DeviceRow, IBench, ITable, LogChunk, NotebookForm, RequestRow, ResumePlace, Row, RunDetail, RunRow, ServerStatus, Standing, SweepOptions } from './tokens';
 
 const LINGER = 5000; // milliseconds for which a table is kept after the last look
 
@@ -128,6 +128,8 @@ export class BenchModel implements IBench {
   cancel = (id: string): Promise<void> => this.network.send('DELETE', `api/requests/${id}`);
   release = (name: string): Promise<void> => this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/release`, {});
   restart = (name: string): Promise<void> => this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/restart`, {});
+  stacks = (run: string): Promise<Standing> => this.network.request(`api/runs/${run}/stacks`);
+  resumeRun = (run: string, place: ResumePlace): Promise<{ request: string | null }> => this.network.send('POST', `api/runs/${run}/resume`, place);
   stop = (run: string, kill = false): Promise<void> => this.network.send('POST', `api/runs/${run}/stop`, { kill });
   remove = (run: string): Promise<void> => this.network.send('DELETE', `api/runs/${run}`);
 

@@ -170,6 +170,15 @@ export interface SweepOptions {
   changed?: Changed;
 }
 
+/** Where the ranks of a run stand. */
+export interface Standing {
+  text: string; // ranks that stand in the same place together
+  odd: number[]; // those that the others wait for
+}
+
+/** Where a run is to go on: in an allocation that is there, or on so many new devices. */
+export type ResumePlace = { allocation: string } | { count: number };
+
 export interface ServerStatus {
   version: string;
   home: string;
@@ -211,6 +220,8 @@ export interface IBench {
   notebook(path: string): Promise<NotebookForm>;
   sweep(options: SweepOptions): Promise<string>; // id of its run
   sweepAgain(run: string, changed?: Changed): Promise<void>; // what is not done
+  stacks(run: string): Promise<Standing>;
+  resumeRun(run: string, place: ResumePlace): Promise<{ request: string | null }>; // the request for devices, if it needs new ones
   stop(run: string, kill?: boolean): Promise<void>;
   remove(run: string): Promise<void>;
 }
@@ -239,6 +250,7 @@ export namespace CommandIDs {
   export const attach = 'lepton-bench:attach'; // args {allocation}: inserts and runs lb.attach in the current notebook
   export const openRun = 'lepton-bench:open-run'; // args {run}
   export const stopRun = 'lepton-bench:stop-run'; // args {run, kill?}
+  export const resumeRun = 'lepton-bench:resume-run'; // args {run}: asks where
   export const removeRun = 'lepton-bench:remove-run'; // args {run}
   export const cancel = 'lepton-bench:cancel'; // args {request}: hang up, or forget what has ended
   export const devicesTable = 'lepton-bench:devices-table'; // toggles the table behind the tiles

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LogBuffer } from '../src/dashboard/logbuffer';
 import { pieces, plain, settled } from '../src/dashboard/logtext';
+import { groupsOf, isOdd } from '../src/dashboard/stacks';
 import { bytesText, durationText, fileName, isOver, waitingText } from '../src/dashboard/texts';
 import type { AllocationRow, RunDetail } from '../src/tokens';
 
@@ -91,4 +92,14 @@ test('a waiting run says behind whom', () => {
   assert.match(waitingText(run, allocation({ run: 'r1', queue: ['r2', 'r3'] }), trans), /busy with run r1; 1 more/);
   assert.match(waitingText(run, allocation({ run: 'r1', queue: ['r3'] }), trans), /r1; this one is next/);
   assert.match(waitingText(run, allocation({ state: 'waiting' }), trans), /still waits for its 2 devices/);
+});
+
+test('stacks are divided by where ranks stand, and the odd ones are found in their ranges', () => {
+  const { hint, groups } = groupsOf('the others wait for rank 1\nranks 0, 2-3\n  File "train.py", line 3, in wait\n  File "c10d.py", line 9, in all_reduce\nrank 1\n  no answer: it is stopped (SIGSTOP)\n');
+  assert.equal(hint, 'the others wait for rank 1');
+  assert.deepEqual(groups.map(g => g.ranks), ['ranks 0, 2-3', 'rank 1']);
+  assert.deepEqual(groups[0].lines, ['File "train.py", line 3, in wait', 'File "c10d.py", line 9, in all_reduce']);
+  assert.deepEqual(groups.map(g => isOdd(g, [1])), [false, true]);
+  assert.ok(isOdd(groups[0], [3]) && !isOdd(groups[0], []));
+  assert.deepEqual(groupsOf(''), { hint: '', groups: [] });
 });

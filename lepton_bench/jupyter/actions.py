@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..bench import check_name, plan
+from ..bench import Allocation, check_name, plan
 from ..engines.base import Handle, get_engine
 from ..errors import AllocationError, BenchError, DamagedError
 from .run_files import NotThere, run_folder
@@ -41,6 +41,7 @@ class Request:
     text: str = ""  # why it waits, or what went wrong
     created: float = field(default_factory=time.time)  # unix seconds
     handle: Handle | None = None
+    then: Callable[[Allocation], Any] | None = None  # what the devices are for; None: whatever their owner does with them
     hung_up: threading.Event = field(default_factory=threading.Event)  # set when nobody wants them any more
 
     def row(self) -> dict:
@@ -76,12 +77,14 @@ class Requests:
         self.found: dict[str, Request] = {}
         self.tell, self.most = tell, 50  # ended ones that are kept
 
-    def ask(self, options: dict[str, Any], owner: ProcessId | None = None, label: str = "JupyterLab") -> Request:
+    def ask(self, options: dict[str, Any], owner: ProcessId | None = None, label: str = "JupyterLab",
+            then: Callable[[Allocation], Any] | None = None,  # begins the one run that they are for
+            ) -> Request:
         "Ask for devices; returns at once. BenchError if they can never be had."
         given = check_options(options)
         engine, kernel = get_engine(given.pop("engine", "local")), given.pop("kernel", None)
-        spec = plan(given.pop("count"), engine, owned=False, **given)
-        request = Request(secrets.token_hex(6), replace(spec, label=label, owner=owner.to_dict() if owner else None), kernel)
+        spec = plan(given.pop("count"), engine, owned=False, warm=then is None, once=then is not None, **given)
+        request = Request(secrets.token_hex(6), replace(spec, label=label, owner=owner.to_dict() if owner else None), kernel, then=then)
         for old in [r.id for r in self.found.values() if r.state != "waiting"][:-self.most]: del self.found[old]
         self.found[request.id] = request
         if engine.name == "local" and settings().forkserver and not forkserver_runs():
@@ -112,12 +115,22 @@ class Requests:
             if message is None: return self._end(request, "failed", f"the supervisor ended before it could say why:\n{engine.logs(handle)[-3000:]}")
             news = message[0]
             if news["state"] == "error": return self._end(request, "failed", news["text"])
-            if news["state"] == "granted": return self._end(request, "granted", "\n".join(news["notes"]))
+            if news["state"] == "granted": return self._begin(request, news)
             request.text = news["text"]
             self.tell(request)
         engine.signal(handle, signal.SIGTERM)  # it may have been granted this moment
         wait_gone(ProcessId.from_dict(handle.data["process"]), 10.)
         self._end(request, "cancelled", "")
+
+    def _begin(self, request: Request, news: dict) -> None:
+        "The devices are there."
+        if request.then:
+            allocation = Allocation(news["allocation"])
+            try: request.then(allocation)
+            except BaseException:
+                allocation.release()
+                raise
+        self._end(request, "granted", "\n".join(news["notes"]))
 
     def _end(self, request: Request, state: str, text: str) -> None:
         request.state, request.text = state, text

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RESOURCE', 'ROUTES', 'code_of', 'BenchHandler', 'StatusHandler', 'RequestsHandler', 'RequestHandler',
-           'AllocationHandler', 'StopHandler', 'RunHandler', 'ParametersHandler', 'SweepsHandler', 'AgainHandler',
-           'MetricsHandler', 'SourceHandler', 'OutputHandler', 'LogHandler', 'LogPartHandler', 'BenchSocket',
-           'BenchApp']
+           'AllocationHandler', 'StopHandler', 'StacksHandler', 'ResumeHandler', 'RunHandler', 'ParametersHandler',
+           'SweepsHandler', 'AgainHandler', 'MetricsHandler', 'SourceHandler', 'OutputHandler', 'LogHandler',
+           'LogPartHandler', 'BenchSocket', 'BenchApp']
 
 # %% ../../nbs/jupyter/64_server.ipynb #c002
 import os
@@ -26,6 +26,7 @@ from ..errors import BenchError, DeviceError, SettingsError
 from .actions import BadRequest, WrongState, kernel_owner, kernels_by_pid, release_allocation, remove_run, restart_allocation, stop_run
 from .headless import again, contents_root, describe_notebook, notebook_file, start_sweep
 from .page import Page, encode
+from .resuming import resume_run, where_ranks_stand
 from .run_files import NotThere, csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
 from .service import EVENTS, Service, event_schemas, status, tell
 from ..run import Run, cell_output
@@ -122,6 +123,24 @@ class StopHandler(BenchHandler):
     async def post(self, id: str) -> None:
         given = self.get_json_body() or {}
         await self.answer(self.service.act, stop_run, id, isinstance(given, dict) and given.get("kill") is True)
+
+class StacksHandler(BenchHandler):
+    "Where the ranks of a run stand."
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None: await self.answer(self.service.act, where_ranks_stand, id)
+
+class ResumeHandler(BenchHandler):
+    "Another attempt of a run."
+    @web.authenticated
+    @authorized
+    async def post(self, id: str) -> None:
+        given = self.get_json_body()
+        def go_on() -> dict:
+            request = resume_run(self.service.requests, id, given)
+            if request: tell(self.service, request)
+            return {"request": request.id if request else None}
+        await self.answer(self.service.act, go_on, code=202)
 
 class RunHandler(BenchHandler):
     "Remove a run."
@@ -240,6 +259,8 @@ ROUTES: list[tuple[str, type]] = [
     (r"api/allocations/([^/]+)/(release|restart)", AllocationHandler),
     (r"api/runs/([^/]+)", RunHandler),
     (r"api/runs/([^/]+)/stop", StopHandler),
+    (r"api/runs/([^/]+)/stacks", StacksHandler),
+    (r"api/runs/([^/]+)/resume", ResumeHandler),
     (r"api/runs/([^/]+)/metrics\.csv", MetricsHandler),
     (r"api/runs/([^/]+)/source", SourceHandler),
     (r"api/runs/([^/]+)/output", OutputHandler),

@@ -229,7 +229,7 @@ def report_system(self: Agent) -> None:
     self.sample_at = max(self.sample_at + 1, time.monotonic() + .5)
     if self.sampler is None:
         self.sampler = Sampler({r: h.process.pid for r, h in self.ranks.items() if h.process}, {r: h.device for r, h in self.ranks.items()})
-    else: self.emit("system", time=time.time(), samples=list(self.sampler.sample().items()))
+    else: self.emit("system", time=time.time(), samples=[[rank, values] for rank, values in self.sampler.sample().items()])
 
 # %% ../../nbs/workers/33_agent.ipynb #c029
 @patch

@@ -203,7 +203,8 @@ def test_by_keyboard_alone_and_in_every_theme(sidebar, screenshots):
     page.keyboard.type("allocate devices")
     page.locator(".lm-CommandPalette-item.lm-mod-active", has_text="Allocate Devices").wait_for()
     page.keyboard.press("Enter")
-    until(lambda: page.evaluate("document.activeElement.type") == "number", "the form has the focus", 10)
+    until(lambda: page.evaluate("document.activeElement.type") == "number", "the form has the focus", 30,
+          lambda: page.evaluate("document.activeElement.outerHTML")[:300])
     for theme in ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"):
         sidebar.theme(theme)
         page.screenshot(path=screenshots/f"sidebar-{theme.lower().replace(' ', '-')}.png")

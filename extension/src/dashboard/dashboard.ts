@@ -12,10 +12,11 @@ import { DevicesPage } from './devices';
 import { statusIcon } from './icons';
 import { LogsPage } from './logs';
 import { PlotsPage } from './plots';
+import { RanksPage } from './ranks';
 import { SetsPage } from './setspage';
 import { runs } from '../sidebar/filter';
 import { fileName, isOver, statusText, waitingText } from './texts';
-import { action, attempt, OutputItem, StatusItem, StopItem } from './toolbar';
+import { action, attempt, OutputItem, ResumeItem, StatusItem, StopItem } from './toolbar';
 
 const GRACE = 1500; // milliseconds for which a lost connection is not spoken of
 
@@ -29,11 +30,13 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private readonly about: AboutPage;
   private readonly checkpoints: CheckpointsPage;
   private readonly devices: DevicesPage;
+  private readonly ranks: RanksPage;
   private readonly sets: SetsPage;
   private readonly outputItem: OutputItem;
   private wanted: number | null = null; // the page, as long as nobody knows what kind of run it is
   private readonly status: StatusItem;
   private readonly stopItem: StopItem;
+  private readonly resumeItem: ResumeItem;
   private readonly release: Widget;
   private png!: Widget;
   private readonly table: ITable<RunDetail>;
@@ -59,10 +62,12 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.about = new AboutPage(bench, run, trans);
     this.checkpoints = new CheckpointsPage(trans);
     this.devices = new DevicesPage(bench, run, trans);
+    this.ranks = new RanksPage(bench, trans);
     this.sets = new SetsPage(bench, commands, trans);
     this.outputItem = new OutputItem(commands, trans);
     this.status = new StatusItem(trans);
     this.stopItem = new StopItem(bench, commands, trans);
+    this.resumeItem = new ResumeItem(commands, trans);
     this.release = action({ label: trans.__('Release'), tooltip: trans.__('give the devices of its allocation back'), onClick: () => void this.giveBack() });
     this.fillToolbar();
     this.fillContent();
@@ -83,6 +88,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     toolbar.addItem('spacer', Toolbar.createSpacerItem());
     toolbar.addItem('output', this.outputItem);
     toolbar.addItem('stop', this.stopItem);
+    toolbar.addItem('resume', this.resumeItem);
     toolbar.addItem('release', this.release);
     toolbar.addItem('source', action({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
     toolbar.addItem('csv', action({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => void this.saveCsv() }));
@@ -105,7 +111,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.content.addWidget(bar);
     this.content.addWidget(pages);
     const all: [Widget, string][] = [[this.plots, trans.__('Plots')], [this.logs, trans.__('Logs')], [this.about, trans.__('About')],
-      [this.checkpoints, trans.__('Checkpoints')], [this.devices, trans.__('Devices')]];
+      [this.checkpoints, trans.__('Checkpoints')], [this.devices, trans.__('Devices')], [this.ranks, trans.__('Ranks')]];
     for (const [page, label] of all) this.addPage(page, label);
     bar.currentIndex = 0;
     this.showPage();
@@ -141,7 +147,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private arrange({ kind }: RunDetail): void {
     const wanted = this.wanted;
     if (kind === 'sweep') {
-      for (const page of [this.plots, this.checkpoints, this.devices]) this.bar.removeTab(page.title);
+      for (const page of [this.plots, this.checkpoints, this.devices, this.ranks]) this.bar.removeTab(page.title);
       this.addPage(this.sets, this.trans.__('Sets'), 0);
       this.png.hide();
       this.page = wanted ?? 0;
@@ -190,11 +196,12 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.plots.end(over);
     this.devices.plots.end(over);
     this.logs.setRanks(run.log_sizes.length || run.world_size, over);
-    for (const page of [this.about, this.checkpoints, this.devices]) page.set(run);
+    for (const page of [this.about, this.checkpoints, this.devices, this.ranks]) page.set(run);
     if (run.kind === 'sweep') this.sets.set(run);
-    this.status.run = this.stopItem.run = this.outputItem.run = run;
+    this.status.run = this.stopItem.run = this.resumeItem.run = this.outputItem.run = run;
     this.outputItem.update();
     this.stopItem.update();
+    this.resumeItem.update();
     this.watchRows(runs(run.status));
     this.stepped();
   }

@@ -1,9 +1,10 @@
 /** What stands above a dashboard: how the run is, and what can be done about it. */
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { addToolbarButtonClass, notebookIcon, ReactWidget, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
+import { addToolbarButtonClass, notebookIcon, ReactWidget, runIcon, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
+import { isResumable } from '../commands/resume';
 import { CommandIDs, type IBench, type RunDetail, type RunRow } from '../tokens';
 import { statusIcon } from './icons';
 import { setsText } from '../sidebar/format';
@@ -85,6 +86,25 @@ export class OutputItem extends ReactWidget {
     const tooltip = run.output ? trans.__('open %1', run.output) : trans.__('it lies where JupyterLab’s file browser does not reach: %1', run.output_at!);
     const open = (): void => void this.commands.execute(CommandIDs.openOutput, { run: run.id, output: run.output! });
     return <ToolbarButtonComponent icon={notebookIcon} label={trans.__('Open Output Notebook')} tooltip={tooltip} enabled={!!run.output} onClick={open} />;
+  }
+}
+
+/** Another attempt of what was lost, stopped or failed. */
+export class ResumeItem extends ReactWidget {
+  run: RunDetail | null = null;
+
+  constructor(private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
+    super();
+    addToolbarButtonClass(this);
+    this.addClass('jp-lb-ResumeItem');
+  }
+
+  protected render(): React.JSX.Element | null {
+    const { run, trans } = this;
+    if (!run || !isResumable(run)) return null;
+    const [command, tooltip] = run.kind === 'sweep' ? [CommandIDs.sweepAgain, trans.__('run the sets that are not done')]
+      : [CommandIDs.resumeRun, run.checkpoint === null ? trans.__('run it again: it has no checkpoint') : trans.__('go on from step %1', run.checkpoint)];
+    return <ToolbarButtonComponent icon={runIcon} label={trans.__('Resume')} tooltip={tooltip} onClick={() => void this.commands.execute(command, { run: run.id, kind: run.kind, status: run.status })} />;
   }
 }
 
