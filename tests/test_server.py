@@ -368,6 +368,46 @@ async def test_from_devices_to_curves_and_back(ask: Callable, open_socket: Calla
     assert seen == [("allocation", "granted", name), ("run", "started", run.id), ("run", "ended", run.id), ("allocation", "released", name)]
 
 
+def hesitating(until_there: str) -> int:
+    "Ends in its second attempt, or when it may; until then rank 1 sleeps and rank 0 waits for it."
+    import os
+    import torch.distributed as dist
+    import lepton_bench as lb
+    begin = (lb.load_checkpoint() or {"step": 0})["step"]
+    lb.save_checkpoint({"step": begin + 1}, begin + 1)
+    while not begin and os.environ["RANK"] == "1" and not os.path.exists(until_there): time.sleep(.05)
+    dist.barrier()
+    return begin
+
+
+@on_loop
+async def test_where_ranks_stand_and_another_attempt(four_devices: None, ask: Callable, open_socket: Callable, tmp_path: Any) -> None:
+    import lepton_bench as lb
+    page = await open_socket("runs", "requests", "allocations")
+    alloc = await in_thread(lb.allocate, 2)
+    run = await in_thread(lambda: alloc.options(output=False).launch(hesitating, str(tmp_path/"go")))
+    assert (await ask("POST", "api", "runs", run.id, "resume"))[0] == 409, "it goes on"
+    await page.until(lambda: page.row("runs", id=run.id, checkpoint=1))
+    code, found = await ask("GET", "api", "runs", run.id, "stacks")
+    assert code == 200 and found["odd"] == [1] and "the others wait for rank 1" in found["text"], found
+    await in_thread(lambda: run.stop(kill=True))
+    assert (await ask("GET", "api", "runs", run.id, "stacks"))[0] == 409, "it stands nowhere"
+
+    for body in ([], {"where": "here"}, {"count": 0}, {"count": True}, {"allocation": 7}):
+        code, answer = await ask("POST", "api", "runs", run.id, "resume", body=body)
+        assert code == 400 and answer["message"], answer
+    assert (await ask("POST", "api", "runs", run.id, "resume", body={"count": 5}))[0] == 400, "there are four"
+    assert (await ask("POST", "api", "runs", run.id, "resume", body={"allocation": "nobody"}))[0] == 409
+    code, answer = await ask("POST", "api", "runs", run.id, "resume", body={"count": 3})
+    assert code == 202, answer
+    row = await page.until(lambda: page.row("requests", id=answer["request"], state="waiting"))
+    await in_thread(alloc.release)
+    await page.until(lambda: page.row("runs", id=run.id, status="done"))
+    assert await in_thread(run.results) == [1, 1, 1] and run.record.attempt == 1
+    await page.until(lambda: not page.row("allocations", name=row["name"]))  # given back by itself
+    assert (await ask("POST", "api", "runs", run.id, "resume"))[0] == 409, "it is done"
+
+
 @on_loop
 async def test_listeners_hear_of_events_although_no_page_is_open(four_devices: None, jp_serverapp: Any) -> None:
     import lepton_bench as lb
