@@ -111,3 +111,5 @@ class PageProcess:
         return value
 
     def close(self) -> None: self.socket.close()
+    def __enter__(self) -> "PageProcess": return self
+    def __exit__(self, *_: object) -> None: self.close()

@@ -152,7 +152,7 @@ class Page:
     async def receive(self, text: str | bytes) -> None:
         "A message of the page."
         try: message = json.loads(text)
-        except ValueError: message = None
+        except (ValueError, RecursionError): message = None
         if not isinstance(message, dict): return await self.send(encode({"error": "a message is a JSON object"}))
         op, topic = message.get("op"), str(message.get("topic", ""))
         if op == "ping": await self.send('{"op":"pong"}')
@@ -164,7 +164,7 @@ class Page:
     async def _subscribe(self, topic: str, since: Any) -> None:
         self._unsubscribe(topic)
         version = since.get("version") if isinstance(since, dict) else None
-        if not isinstance(version, int) or isinstance(version, bool) or version < 0: version = None
+        if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 1 << 53: version = None  # as browsers count
         kind, *rest = topic.split("/")
         if kind == "logs" and len(rest) == 2: self.logs[topic] = LogReader(rest[0], rest[1], version)  # a place in a file outlives the server
         else:

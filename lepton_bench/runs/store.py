@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from ..errors import BenchError, DamagedError
 from ..processes import ProcessId, write_atomically
@@ -168,14 +169,31 @@ def _lost(record: RunRecord, host: str) -> bool:
     if record.finished or not record.supervisor or record.host not in ("", host): return False
     return not ProcessId.from_dict(record.supervisor).alive()
 
+def _allowed(hint: Any) -> tuple[type, ...]:
+    "What a field may be, once it was JSON."
+    found = tuple(get_origin(part) or part for part in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
+    return (*found, int, float) if {int, float} & {*found} else found
+
+_ALLOWED = {f.name: _allowed(f.type) for f in fields(RunRecord)}
+_MOST_RANKS, _LAST = 1 << 16, 1e11  # what no run has: so many ranks, such a time (unix seconds)
+
+def _checked(found: Any) -> dict[str, Any]:
+    "The fields of a record that somebody wrote."
+    if found["status"] not in STATUSES: raise ValueError("an unknown status")
+    known = {name: value for name, value in found.items() if name in _ALLOWED}
+    for name, value in known.items():
+        if not isinstance(value, _ALLOWED[name]): raise TypeError(f"{name} is a {type(value).__name__}")
+    if not all(0 <= (known.get(name) or 0) < _LAST for name in ("created", "started", "ended")): raise ValueError("a time that no run has")
+    if not 1 <= known.get("world_size", 1) <= _MOST_RANKS: raise ValueError("a number of ranks that no run has")
+    return known
+
 def _parse(content: bytes, host: str) -> RunRecord:
     "`run.json`; ValueError, TypeError or KeyError if it is none."
-    found = json.loads(content)
-    if not isinstance(found["id"], str) or found["status"] not in STATUSES: raise ValueError("no id, or an unknown status")
-    if not isinstance(found.get("name", ""), str): raise TypeError("the name is no text")
-    if not isinstance(found.get("created", 0.), int | float): raise TypeError("the time of creation is no number")
-    record = RunRecord(**{k: v for k, v in found.items() if k in _FIELDS})
-    return replace(record, status="lost", reason=record.reason or "its supervisor is gone") if _lost(record, host) else record
+    try:
+        record = RunRecord(**_checked(json.loads(content)))
+        lost = _lost(record, host)
+    except (RecursionError, OverflowError) as e: raise ValueError(str(e)) from None
+    return replace(record, status="lost", reason=record.reason or "its supervisor is gone") if lost else record
 
 # %% ../../nbs/runs/20_store.ipynb #c023
 def _read(path: str) -> bytes:
