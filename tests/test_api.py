@@ -25,7 +25,7 @@ import lepton_bench
 from lepton_bench.jupyter.server import ROUTES
 
 DESCRIPTION = Path(lepton_bench.__file__).parent/"jupyter"/"openapi.yaml"
-EXAMPLES = int(os.environ.get("LEPTON_BENCH_FUZZ", 12))  # of each operation, of what fits and of what does not
+EXAMPLES = int(os.environ.get("LEPTON_BENCH_FUZZ", 6))  # of each operation, of what fits and of what does not
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 QUIET = hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=EXAMPLES, suppress_health_check=list(hypothesis.HealthCheck),
                             phases=[hypothesis.Phase.generate])

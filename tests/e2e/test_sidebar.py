@@ -55,6 +55,8 @@ class Sidebar:
         self.page = page
         base, _, token = address.partition("?")
         page.goto(f"{base}?reset&{token}")
+        page.wait_for_function("window.jupyterapp && window.jupyterapp.restored", timeout=60_000)
+        page.evaluate("window.jupyterapp.restored.then(() => 1)")
         page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
         self.node = page.locator("#lepton-bench-sidebar")
         self.show()
