@@ -90,7 +90,7 @@ class PrivateForkserver:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         while not self.ending and not self.stream.closed:
-            if not any(select.select([self.stream.fileno(), ours.fileno()], [], [], 5.)) and not self.spawns: preload_rest()
+            if not any(select.select([self.stream.fileno(), ours.fileno()], [], [], 1.)) and not self.spawns: preload_rest()
             try:
                 while ours.recv(512): pass
             except BlockingIOError: pass
