@@ -178,7 +178,7 @@ def pytest_tests(env: dict[str, str]) -> Report:
     with tempfile.TemporaryDirectory(prefix="lb-junit-", dir="/tmp") as folder:
         for side_by_side in PYTEST:
             results = {Path(folder)/f"{name}.xml": tests for name, tests in side_by_side.items()}
-            pytest = [sys.executable, "-m", "pytest", "-q", "--color=no"]
+            pytest = [sys.executable, "-m", "pytest", "-q", "--color=no", "--tb=short"]
             commands = [[*pytest, f"--junitxml={file}", *tests] for file, tests in results.items()]
             for file, (ok, log) in zip(results, call_all(commands, env, 1200)): add_cases(report, file, ok, log)
     return report

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -59,6 +59,10 @@ class AllocationsLook:
             self.found = [a for p in paths if (a := read_allocation(self.directory/p))]
         self.living = [a for a in self.found if is_living(a)]
         return [allocation_row(a, kernels or {}) for a in self.living]
+
+    def runs(self) -> list[str]:  # ids
+        "What goes on in them, or is in line."
+        return [id for a in self.living for id in (a.get("run"), *(a.get("queue") or ())) if id]
 
 # %% ../../nbs/jupyter/55_observations.ipynb #c007
 _AS_THEY_ARE = ("name", "state", "count", "kind", "memory", "device_kind", "labels", "devices", "label", "created", "idle_since", "run", "queue", "warning",
@@ -188,14 +192,19 @@ class RunsLook:
         self.unread, self.finished = deque[str](), deque[str]()
         self.sets: dict[str, set[str]] = {}  # sweep -> its sets
 
-    def look(self, limit: int = 500  # folders read for the first time
+    def look(self, limit: int = 500,  # folders read for the first time
+             named: Iterable[str] = (),  # by living allocations, as runs of theirs
              ) -> tuple[list[dict], list[str]]:  # rows that may have changed, ids that are gone
         gone = self._scan()
         rows = [row for _ in range(min(limit, len(self.unread))) if (row := self._read(self.unread.popleft()))]
         turn = [self.finished.popleft() for _ in range(min(self.sweep, len(self.finished)))]
         self.finished.extend(id for id in turn if id in self.seen)
-        looked = dict.fromkeys((*self.going, *self._resumable(), *turn))
+        looked = dict.fromkeys((*self.going, *self._resumable(), *named, *turn))
         return rows + [row for id in looked if id in self.seen and (row := self._look_again(id))], gone
+
+    def expect(self, id: str) -> None:
+        "A run that is over was asked to go on."
+        if id in self.seen: self.going.add(id)
 
     def _resumable(self) -> list[str]:
         "What has ended and may begin again at any time: sweeps, and sets of those that go on."

@@ -146,6 +146,7 @@ class ResumeHandler(BenchHandler):
             if request: tell(self.service, request)
             return {"request": request.id if request else None}
         await self.answer(self.service.act, go_on, code=202)
+        await self.service.look(self.service.runs.expect, id)
 
 class RunHandler(BenchHandler):
     "Remove a run."

@@ -113,7 +113,7 @@ async def look_at_allocations(service: Service, table: KeyedTable) -> None:
 
 async def look_at_runs(service: Service, table: KeyedTable) -> None:
     first = not service.topics.lasting["runs"].ready or bool(service.runs.unread)
-    found, gone = await service.look(service.runs.look)
+    found, gone = await service.look(lambda: service.runs.look(named=service.allocations.runs()))
     rows = list({row["key"]: row for row in found}.values())  # a new run is read twice in one look, and has begun once
     for event in [] if first else [e for row in rows for e in run_events(table.get(row["key"]), row)]: service.emit("run", event)
     table.change(rows, gone)
