@@ -95,7 +95,7 @@ def test_where_each_rank_stands_and_another_attempt(run, env, tmp_path, screensh
         cancel = board.root.get_by_role("button", name="Cancel Resume")
         cancel.wait_for(timeout=30_000)  # both devices are taken
         banner = board.root.locator(".jp-lb-Banner")
-        until(lambda: "goes on when it has its 2 devices" in banner.inner_text() and "held:" in banner.inner_text(), "it says who has them", 60, banner.inner_text)
+        banner.get_by_text("goes on when it has its 2 devices").and_(banner.get_by_text("held:")).wait_for(timeout=60_000)
         look(board, "resume-waits")
         cancel.click()
         dialog = resume_dialog(page, resume)
