@@ -1096,6 +1096,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'lepton_bench/jupyter/page.py')},
             'lepton_bench.jupyter.resuming': { 'lepton_bench.jupyter.resuming.check_place': ( 'jupyter/resuming.html#check_place',
                                                                                               'lepton_bench/jupyter/resuming.py'),
+                                               'lepton_bench.jupyter.resuming.no_other': ( 'jupyter/resuming.html#no_other',
+                                                                                           'lepton_bench/jupyter/resuming.py'),
                                                'lepton_bench.jupyter.resuming.resume_run': ( 'jupyter/resuming.html#resume_run',
                                                                                              'lepton_bench/jupyter/resuming.py'),
                                                'lepton_bench.jupyter.resuming.where_ranks_stand': ( 'jupyter/resuming.html#where_ranks_stand',

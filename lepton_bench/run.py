@@ -260,6 +260,7 @@ def stacks(self: Run,
     "Where each rank stands, equal ones together, and which one the others wait for."
     if (record := self.record).status not in ("running", "stalled"):
         raise BenchError(f"run {self.id} is {record.status}: its ranks stand nowhere. run.logs() shows what they printed.")
+    if not (self.allocation or record.allocation): raise BenchError(f"run {self.id} has no ranks: it is a {record.kind} that is executed headless")
     answer, end, before = ask(self._client(), "stacks"), time.monotonic() + timeout, None
     files = {int(rank): Path(path) for rank, path in answer["files"].items()}
     while time.monotonic() < end and (sizes := [_size(path) for path in files.values()]) != before or not all(sizes) and time.monotonic() < end:

@@ -17,6 +17,7 @@ from tornado.websocket import WebSocketClientConnection
 
 from lepton_bench.jupyter.actions import release_allocation
 from lepton_bench.jupyter.server import ROUTES
+from lepton_bench.processes import ProcessId
 from lepton_bench.runs.store import RunWriter, new_record, new_run_id, runs_directory
 
 PREFIXES = ("/", "/lab/here/", "/user/ann/")
@@ -400,12 +401,30 @@ async def test_where_ranks_stand_and_another_attempt(four_devices: None, ask: Ca
     assert (await ask("POST", "api", "runs", run.id, "resume", body={"allocation": "nobody"}))[0] == 409
     code, answer = await ask("POST", "api", "runs", run.id, "resume", body={"count": 3})
     assert code == 202, answer
-    row = await page.until(lambda: page.row("requests", id=answer["request"], state="waiting"))
+    row = await page.until(lambda: page.row("requests", id=answer["request"], state="waiting", run=run.id))
+    for body in ({"count": 1}, {"allocation": alloc.name}):
+        code, again = await ask("POST", "api", "runs", run.id, "resume", body=body)
+        assert code == 409 and f"as soon as {row['name']} has its devices" in again["message"], again
+    assert (await ask("DELETE", "api", "requests", row["id"]))[0] == 200
+    await page.until(lambda: page.row("requests", id=row["id"], state="cancelled"))
+    code, answer = await ask("POST", "api", "runs", run.id, "resume", body={"count": 3})
+    row = await page.until(lambda: page.row("requests", id=answer["request"]))
     await in_thread(alloc.release)
     await page.until(lambda: page.row("runs", id=run.id, status="done"))
     assert await in_thread(run.results) == [1, 1, 1] and run.record.attempt == 1
     await page.until(lambda: not page.row("allocations", name=row["name"]))  # given back by itself
     assert (await ask("POST", "api", "runs", run.id, "resume"))[0] == 409, "it is done"
+
+
+@on_loop
+async def test_a_headless_notebook_has_no_ranks_and_is_not_resumed(ask: Callable) -> None:
+    record = new_record(id := new_run_id(), "night", kind="notebook", status="running", supervisor=ProcessId.me().to_dict())
+    writer = RunWriter(runs_directory()/id, record).create()
+    code, answer = await ask("GET", "api", "runs", id, "stacks")
+    assert code == 409 and "has no ranks" in answer["message"], answer
+    writer.update(status="failed")
+    code, answer = await ask("POST", "api", "runs", id, "resume", body={"count": 1})
+    assert code == 409 and "execute it again" in answer["message"], answer
 
 
 @on_loop

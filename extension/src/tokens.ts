@@ -57,6 +57,7 @@ export interface RequestRow extends Row {
   created: number;
   allocation: string | null;
   kernel: string | null;
+  run: string | null; // that goes on there
 }
 
 /** What a table shows of a parameter or a recorded value. */

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LogBuffer } from '../src/dashboard/logbuffer';
 import { pieces, plain, settled } from '../src/dashboard/logtext';
-import { groupsOf, isOdd } from '../src/dashboard/stacks';
-import { bytesText, durationText, fileName, isOver, waitingText } from '../src/dashboard/texts';
-import type { AllocationRow, RunDetail } from '../src/tokens';
+import { frameOf, groupsOf, isOdd, stallOf } from '../src/dashboard/stacks';
+import { bytesText, durationText, fileName, isOver, requestOf, requestText, waitingText } from '../src/dashboard/texts';
+import type { AllocationRow, RequestRow, RunDetail } from '../src/tokens';
 
 const bytes = (text: string): number => new TextEncoder().encode(text).length;
 const part = (text: string, begin = 0): { begin: number; end: number; text: string } => ({ begin, end: begin + bytes(text), text });
@@ -102,4 +102,25 @@ test('stacks are divided by where ranks stand, and the odd ones are found in the
   assert.deepEqual(groups.map(g => isOdd(g, [1])), [false, true]);
   assert.ok(isOdd(groups[0], [3]) && !isOdd(groups[0], []));
   assert.deepEqual(groupsOf(''), { hint: '', groups: [] });
+  assert.deepEqual(frameOf('File "a, line 7, in b.py", line 3, in <listcomp>'), ['File "a, line 7, in b.py", line 3, in ', '<listcomp>']);
+  assert.deepEqual(frameOf('no answer: it has ended'), ['no answer: it has ended', '']);
+});
+
+test('stacks that were kept are shown only if they make sense', () => {
+  const stall = { since: 5, stacks: 'rank 0', odd: [1, 'x'] };
+  assert.deepEqual(stallOf({ status: 'stalled', extra: { stall } }), { text: 'rank 0', odd: [1], since: 5 });
+  assert.equal(stallOf({ status: 'running', extra: { stall } }), null, 'it was the attempt before');
+  for (const stall of [undefined, null, 7, {}, { since: '5', stacks: 'rank 0' }, { since: 5, stacks: [] }]) assert.equal(stallOf({ status: 'stalled', extra: { stall } }), null);
+});
+
+test('a run that is over says what it waits for to go on, or why it could not', () => {
+  const trans = { _n: (one: string, many: string, n: number) => (n === 1 ? one : many.replace('%1', String(n))), __: (text: string) => text } as never;
+  const run = { id: 'r', status: 'stopped', ended: 10 } as RunDetail;
+  const row = (more: Partial<RequestRow>): RequestRow => ({ id: 'q', run: 'r', state: 'waiting', created: 11, count: 2, text: '', ...more }) as RequestRow;
+  const found = requestOf(run, [row({}), row({ state: 'failed', created: 12, text: 'no room' }), row({ run: null, created: 13 }), row({ state: 'granted', created: 14 }), row({ run: 'other', created: 15 })])!;
+  assert.equal(requestText(found, trans), 'It could not be resumed:\nno room');
+  assert.equal(requestText(row({ text: 'waiting for 1' }), trans), 'It goes on when it has its 2 devices.\nwaiting for 1');
+  assert.equal(requestOf(run, [row({ created: 9 })]), undefined, 'it has gone on since');
+  assert.equal(requestOf({ ...run, status: 'running' }, [row({})]), undefined);
+  assert.equal(requestOf({ ...run, status: 'lost', ended: null }, [row({})])?.id, 'q');
 });

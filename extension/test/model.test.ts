@@ -154,7 +154,10 @@ test('actions are requests', async () => {
   await bench.stop('r');
   await bench.stop('r', true);
   await bench.remove('r');
+  await bench.stacks('r');
+  await bench.resumeRun('r', { count: 2 });
   assert.deepEqual(net.requests.map(r => [r.method, r.path, r.body]), [
     ['POST', 'api/requests', { count: 2, name: 'x' }], ['DELETE', 'api/requests/q1', undefined], ['POST', 'api/allocations/quiet%20otter/release', {}],
-    ['POST', 'api/allocations/a/restart', {}], ['POST', 'api/runs/r/stop', { kill: false }], ['POST', 'api/runs/r/stop', { kill: true }], ['DELETE', 'api/runs/r', undefined]]);
+    ['POST', 'api/allocations/a/restart', {}], ['POST', 'api/runs/r/stop', { kill: false }], ['POST', 'api/runs/r/stop', { kill: true }], ['DELETE', 'api/runs/r', undefined],
+    ['GET', 'api/runs/r/stacks', undefined], ['POST', 'api/runs/r/resume', { count: 2 }]]);
 });

@@ -12,7 +12,7 @@ const allocation = (name: string, more: Partial<AllocationRow> = {}): Allocation
   key: name, name, state: 'idle', count: 2, kind: null, device_kind: 'cpu', devices: ['cpu-0', 'cpu-1'], labels: ['cpu 0', 'cpu 1'], label: 'a.ipynb', owner_alive: true,
   mine_kernel: 'k', created: 1, idle_since: 1, run: null, queue: [], warning: '', broken: null, ranks: [], engine: 'local', once: false, ...more
 });
-const request = (more: Partial<RequestRow> = {}): RequestRow => ({ key: 'r', id: 'r', name: 'shy-fox', count: 2, kind: null, state: 'waiting', text: '', created: 1, allocation: null, kernel: 'k', ...more });
+const request = (more: Partial<RequestRow> = {}): RequestRow => ({ key: 'r', id: 'r', name: 'shy-fox', count: 2, kind: null, state: 'waiting', text: '', created: 1, allocation: null, kernel: 'k', run: null, ...more });
 const run = (more: Partial<RunRow> = {}): RunRow => ({ key: '1', id: '1', name: 'train', progress: { done: 9, total: 20 }, ...more } as RunRow);
 const said = (kernel: string | null, allocations: AllocationRow[], requests: RequestRow[] = [], runs: RunRow[] = []) =>
   sayState(stateOf(kernel, allocations, requests), new Map(runs.map(r => [r.id, r])), trans);

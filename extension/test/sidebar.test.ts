@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { BenchModel } from '../src/model';
-import { countRuns, sortRuns } from '../src/sidebar/filter';
+import { countRuns, isResumable, sortRuns } from '../src/sidebar/filter';
 import { AllocateForm } from '../src/sidebar/form';
 import { bytes, duration, given, setsText, share, timeLeft, value } from '../src/sidebar/format';
 import { lastMinutes, path, summary } from '../src/sidebar/history';
@@ -203,4 +203,11 @@ test('the form: closed while it waits, the request is left to the list', async (
   form.close();
   form.open();
   assert.equal(form.fields.kind, 'cpu', 'what was typed is still there');
+});
+
+test('what was lost, stopped or failed can be resumed, unless it is a notebook that is executed by itself', () => {
+  const can = (more: Partial<RunRow>): boolean => isResumable(run('r', { kind: 'function', ...more }));
+  assert.deepEqual((['waiting', 'running', 'stalled', 'done', 'failed', 'stopped', 'lost', 'damaged'] as const).filter(status => can({ status })), ['failed', 'stopped', 'lost']);
+  assert.ok(can({ kind: 'sweep', status: 'stopped' }) && can({ kind: 'notebook', status: 'lost', allocation: 'otter' }));
+  assert.ok(!can({ kind: 'notebook', status: 'lost' }));
 });

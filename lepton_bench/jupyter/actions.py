@@ -42,12 +42,13 @@ class Request:
     created: float = field(default_factory=time.time)  # unix seconds
     handle: Handle | None = None
     then: Callable[[Allocation], Any] | None = None  # what the devices are for; None: whatever their owner does with them
+    run: str | None = None  # id of the run that goes on there
     hung_up: threading.Event = field(default_factory=threading.Event)  # set when nobody wants them any more
 
     def row(self) -> dict:
         granted = self.spec.name if self.state == "granted" else None
         return {"key": self.id, "id": self.id, "name": self.spec.name, "count": self.spec.count, "kind": self.spec.kind, "state": self.state,
-                "text": self.text, "created": self.created, "allocation": granted, "kernel": self.kernel}
+                "text": self.text, "created": self.created, "allocation": granted, "kernel": self.kernel, "run": self.run}
 
 # %% ../../nbs/jupyter/57_actions.ipynb #c007
 _OPTIONS = {"count": (int,), "kind": (str,), "memory": (int, str), "engine": (str,), "name": (str,), "priority": (int,), "timeout": (int, float),
@@ -79,12 +80,13 @@ class Requests:
 
     def ask(self, options: dict[str, Any], owner: ProcessId | None = None, label: str = "JupyterLab",
             then: Callable[[Allocation], Any] | None = None,  # begins the one run that they are for
+            run: str | None = None,  # its id, if there is one already
             ) -> Request:
         "Ask for devices; returns at once. BenchError if they can never be had."
         given = check_options(options)
         engine, kernel = get_engine(given.pop("engine", "local")), given.pop("kernel", None)
         spec = plan(given.pop("count"), engine, owned=False, warm=then is None, once=then is not None, **given)
-        request = Request(secrets.token_hex(6), replace(spec, label=label, owner=owner.to_dict() if owner else None), kernel, then=then)
+        request = Request(secrets.token_hex(6), replace(spec, label=label, owner=owner.to_dict() if owner else None), kernel, then=then, run=run)
         for old in [r.id for r in self.found.values() if r.state != "waiting"][:-self.most]: del self.found[old]
         self.found[request.id] = request
         if engine.name == "local" and settings().forkserver and not forkserver_runs():

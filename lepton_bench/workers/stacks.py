@@ -49,14 +49,16 @@ def waits(frames: list[Frame]) -> bool:
     "Whether a stack ends in torch's collectives."
     return any(part in f.file for f in frames[-6:] for part in _WAITING)
 
-def group_stacks(texts: Mapping[int, str]  # rank -> as from faulthandler
+def group_stacks(texts: Mapping[int, str],  # rank -> as from faulthandler; empty: no answer
+                 states: Mapping[int, str] | None = None,  # rank -> why it gives none
                  ) -> list[tuple[list[int], list[Frame]]]:  # ranks, and the stack of their main thread; the most first
-    "Ranks that stand in the same place."
-    groups: dict[tuple[Frame, ...], list[int]] = {}
+    "Ranks that stand in the same place, or are silent for the same reason."
+    groups: dict[tuple[tuple[Frame, ...], str | None], list[int]] = {}
     for rank, text in sorted(texts.items()):
         threads = parse_stacks(text)
-        groups.setdefault(tuple(threads[-1]) if threads else (), []).append(rank)
-    return sorted(((ranks, list(frames)) for frames, ranks in groups.items()), key=lambda x: (-len(x[0]), x[0]))
+        silence = None if text else (states or {}).get(rank, "")
+        groups.setdefault((tuple(threads[-1]) if threads else (), silence), []).append(rank)
+    return sorted(((ranks, list(frames)) for (frames, _), ranks in groups.items()), key=lambda x: (-len(x[0]), x[0]))
 
 def odd_ones(groups: list[tuple[list[int], list[Frame]]]  # from `group_stacks`
              ) -> list[int]:  # ranks; empty: none can be told
@@ -92,7 +94,7 @@ def describe_stacks(texts: Mapping[int, str],  # rank -> as from faulthandler; e
                     states: Mapping[int, str] | None = None,  # rank -> why it gives none
                     ) -> Stacks:
     "Stacks for a person."
-    groups = group_stacks(texts)
+    groups = group_stacks(texts, states)
     odd = odd_ones(groups)
     found = Stacks("\n".join([*([_hint(odd, len(texts))] if odd else []), *(_paragraph(ranks, frames, texts, states or {}) for ranks, frames in groups)]))
     found.groups, found.odd = groups, odd
@@ -110,7 +112,8 @@ def _named(ranks: list[int]) -> str:
     return ("rank " if len(ranks) == 1 else "ranks ") + ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 def _paragraph(ranks: list[int], frames: list[Frame], texts: Mapping[int, str], states: Mapping[int, str]) -> str:
-    if not texts[ranks[0]]: body = "\n".join(f"  no answer{why and ': ' + why}" for why in dict.fromkeys(states.get(r, "") for r in ranks))
+    why = states.get(ranks[0], "")
+    if not texts[ranks[0]]: body = f"  no answer{why and ': ' + why}"
     else: body = "\n".join(map(str, frames)) or "  between runs: nothing of yours is being executed"
     others = [t for t in parse_stacks(texts[ranks[0]])[:-1] if any("site-packages" not in f.file and "/lib/python" not in f.file for f in t)]
     return "\n".join([_named(ranks), body, *("  another thread\n" + "\n".join(f"  {f}" for f in t) for t in others)])

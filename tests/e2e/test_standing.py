@@ -18,6 +18,7 @@ def train():
     import os, time
     import torch.distributed as dist
     begin = (lb.load_checkpoint() or {"step": 0})["step"]
+    while begin and not os.path.exists("go-on"): time.sleep(.05)
     for step in range(begin, 20):
         lb.log(step=step, loss=1 / (step + 1))
         if step == 10 and not begin:
@@ -31,7 +32,7 @@ while not Path("over").exists(): time.sleep(.1)
 
 
 @pytest.fixture
-def env(place, tmp_path) -> dict[str, str]: return environment(place, tmp_path)
+def env(place, tmp_path) -> dict[str, str]: return {**environment(place, tmp_path), "LEPTON_BENCH_SIMULATED": "2"}
 
 
 @pytest.fixture
@@ -67,11 +68,11 @@ def test_where_each_rank_stands_and_another_attempt(run, env, tmp_path, screensh
         assert groups.filter(has_text="rank 1").get_attribute("data-odd") == "true" and "No step and no output since" in board.tabpanel.inner_text()
         look(board, "ranks")
         with page.expect_response(lambda response: "/stacks" in response.url) as answer:
-            board.tabpanel.get_by_role("button", name="Ask Again").click()
+            board.tabpanel.get_by_role("button", name="Refresh").click()
         assert answer.value.ok and answer.value.json()["odd"] == [1]
 
         board.root.get_by_role("button", name="Stop").click()
-        resume = board.root.get_by_role("button", name="Resume")
+        resume = board.root.get_by_role("button", name="Resume", exact=True)
         resume.wait_for(timeout=60_000)  # the one in the barrier does not listen, and is killed
         assert "its ranks stand nowhere" in board.tabpanel.inner_text()
         look(board, "ranks-over")
@@ -82,11 +83,28 @@ def test_where_each_rank_stands_and_another_attempt(run, env, tmp_path, screensh
         dialog.get_by_label("Devices").fill("none")
         dialog.get_by_role("button", name="Resume").click()
         assert dialog.get_by_text("Write a whole number").is_visible(), "nothing that makes no sense is sent"
-        dialog.get_by_role("button", name="Cancel").click()
+        dialog.get_by_label("Devices").fill("2")
+        payload = Path(env["LEPTON_BENCH_HOME"])/"runs"/run/"source"/"payload.pkl"
+        payload.rename(away := tmp_path/"payload.pkl")
+        dialog.get_by_role("button", name="Resume").click()
+        dialog.get_by_text("payload.pkl is missing").wait_for(timeout=30_000)  # the server's words, where the click was
+        page.wait_for_function(FADED)
+        page.screenshot(path=screenshots/"resume-refused.png")
+        away.rename(payload)
+        dialog.get_by_role("button", name="Resume").click()
+        cancel = board.root.get_by_role("button", name="Cancel Resume")
+        cancel.wait_for(timeout=30_000)  # both devices are taken
+        banner = board.root.locator(".jp-lb-Banner")
+        banner.get_by_text("goes on when it has its 2 devices").and_(banner.get_by_text("held:")).wait_for(timeout=60_000)
+        look(board, "resume-waits")
+        cancel.click()
         dialog = resume_dialog(page, resume)
-        assert "with-a-name-that-is-rather-long (2 devices)" in dialog.get_by_label("Where").inner_text()
+        assert not banner.is_visible() and "with-a-name-that-is-rather-long (2 devices)" in dialog.get_by_label("Where").inner_text()
         dialog.get_by_label("Where").select_option("with-a-name-that-is-rather-long")
         dialog.get_by_role("button", name="Resume").click()
+        board.root.get_by_role("button", name="Stop").wait_for(timeout=60_000)  # as for any run, not Kill
+        assert resume.count() == 0 and not banner.is_visible()
+        (tmp_path/"go-on").touch()
         until(lambda: "done" in board.root.locator(".jp-lb-Status").inner_text(), "it has gone on to its end", 60, board.root.inner_text)
         assert resume.count() == 0
         steps(env, run)

@@ -2,11 +2,11 @@
 import { Clipboard, Notification } from '@jupyterlab/apputils';
 import { copyIcon, deleteIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import { going, sortRuns } from '../sidebar/filter';
+import { going, isResumable, sortRuns } from '../sidebar/filter';
 import { CommandIDs, type RunRow, type Status } from '../tokens';
 import { choose, confirm, rowsOf } from './choose';
 import type { Tools } from './once';
-import { askPlace, isResumable } from './resume';
+import { askPlace } from './resume';
 
 /** The run that is meant: the given one, or one that a person chooses; null: none. */
 async function findRun({ bench, trans }: Tools, args: ReadonlyPartialJSONObject, title: string, fits: (row: RunRow) => boolean, none: string): Promise<string | null> {
@@ -47,16 +47,17 @@ export function addRunCommands(tools: Tools): void {
     label: args => (args.run ? trans.__('Resume Run…') : trans.__('Resume a Run…')),
     caption: trans.__('Go on from its latest checkpoint, in an allocation or on new devices'),
     icon: runIcon,
-    isVisible: args => args.kind !== 'sweep',
-    isEnabled: args => bench.connected && has(args, status => !going(status) && status !== 'done' && status !== 'damaged'),
+    isVisible: args => args.kind !== 'sweep' && !args.headless,
+    isEnabled: args => bench.connected && !args.headless && has(args, status => isResumable({ status, kind: '', allocation: null })),
     execute: args => once.run(`resume ${String(args.run ?? '')}`, async () => {
-      const run = await findRun(tools, args, trans.__('Resume which run?'), row => row.kind !== 'sweep' && isResumable(row), trans.__('No run was lost, stopped or failed.'));
+      const run = await findRun(tools, args, trans.__('Resume which run?'), isResumable, trans.__('No run was lost, stopped or failed.'));
       if (!run) return false;
       const [runs, allocations, devices] = await Promise.all([rowsOf(bench.runs(), trans), rowsOf(bench.allocations(), trans), rowsOf(bench.devices(), trans)]);
-      const place = await askPlace(runs.find(row => row.id === run) ?? { id: run, name: '', world_size: 1 }, allocations, devices.length, trans);
-      if (!place) return false;
-      const { request } = await bench.resumeRun(run, place);
-      if (request) Notification.info(trans.__('Run %1 goes on as soon as its devices are free.', run), { autoClose: 5000 });
+      const row = runs.find(row => row.id === run) ?? { id: run, name: '', kind: '', world_size: 1 };
+      if (row.kind === 'sweep') return (await commands.execute(CommandIDs.sweepAgain, { run })) as boolean;
+      const answer = await askPlace(row, allocations, devices.length, place => bench.resumeRun(run, place), trans);
+      if (!answer) return false;
+      if (answer.request) Notification.info(trans.__('Run %1 goes on as soon as its devices are free.', run), { autoClose: 5000 });
       return true;
     })
   });

@@ -5,7 +5,7 @@ import { codeIcon, downloadIcon, Toolbar } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import { Panel, TabBar, Widget } from '@lumino/widgets';
 import { download } from '../plot/picture';
-import { CommandIDs, type AllocationRow, type IBench, type ITable, type RunDetail, type RunRow } from '../tokens';
+import { CommandIDs, type AllocationRow, type IBench, type ITable, type RequestRow, type RunDetail, type RunRow } from '../tokens';
 import { AboutPage } from './about';
 import { CheckpointsPage } from './checkpoints';
 import { DevicesPage } from './devices';
@@ -14,8 +14,8 @@ import { LogsPage } from './logs';
 import { PlotsPage } from './plots';
 import { RanksPage } from './ranks';
 import { SetsPage } from './setspage';
-import { runs } from '../sidebar/filter';
-import { fileName, isOver, statusText, waitingText } from './texts';
+import { isHeadless, runs } from '../sidebar/filter';
+import { fileName, isOver, requestOf, requestText, statusText, waitingText } from './texts';
 import { action, attempt, OutputItem, ResumeItem, StatusItem, StopItem } from './toolbar';
 
 const GRACE = 1500; // milliseconds for which a lost connection is not spoken of
@@ -42,6 +42,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private readonly table: ITable<RunDetail>;
   private rows: ITable<RunRow> | null = null; // for progress, while it goes on
   private readonly allocations: ITable<AllocationRow>;
+  private readonly requests: ITable<RequestRow>;
   private detail: RunDetail | null = null;
   private connected: boolean; // so it was when it was last looked at
   private gone = false; // the server, for longer than a moment
@@ -73,8 +74,10 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.fillContent();
     this.table = bench.run(run);
     this.allocations = bench.allocations();
+    this.requests = bench.requests();
     this.table.changed.connect(this.changed, this);
     this.allocations.changed.connect(this.say, this);
+    this.requests.changed.connect(this.say, this);
     bench.connectionChanged.connect(this.connection, this);
     this.connected = bench.connected;
     this.timer = setTimeout(() => this.lost(), 2 * GRACE); // a server that never answers
@@ -144,8 +147,9 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   }
 
   /** The pages that fit the kind of run: once it is known. */
-  private arrange({ kind }: RunDetail): void {
-    const wanted = this.wanted;
+  private arrange(run: RunDetail): void {
+    const { kind } = run, wanted = this.wanted;
+    if (isHeadless(run)) this.bar.removeTab(this.ranks.title);
     if (kind === 'sweep') {
       for (const page of [this.plots, this.checkpoints, this.devices, this.ranks]) this.bar.removeTab(page.title);
       this.addPage(this.sets, this.trans.__('Sets'), 0);
@@ -198,10 +202,9 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.logs.setRanks(run.log_sizes.length || run.world_size, over);
     for (const page of [this.about, this.checkpoints, this.devices, this.ranks]) page.set(run);
     if (run.kind === 'sweep') this.sets.set(run);
-    this.status.run = this.stopItem.run = this.resumeItem.run = this.outputItem.run = run;
+    this.status.run = this.outputItem.run = run;
     this.outputItem.update();
-    this.stopItem.update();
-    this.resumeItem.update();
+    this.stopItem.set(run);
     this.watchRows(runs(run.status));
     this.stepped();
   }
@@ -246,16 +249,19 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     const { trans, detail, bench } = this;
     const allocation = detail?.allocation ? this.allocations.rows.get(detail.allocation) : undefined;
     this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle'); // who wants to end a run says Stop
+    const request = detail ? requestOf(detail, this.requests.rows.values()) : undefined;
+    this.resumeItem.set(detail, request);
     const missing = !!this.table.error && !detail;
     const deleted = !!detail && (!!this.table.error || !this.table.rows.has(this.run));
     this.logs.setGone(deleted);
     const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
       : this.gone ? [bench.problem || trans.__('The connection to the server is interrupted.'), detail && trans.__('What is shown is what was known last; it goes on by itself.')].filter(Boolean).join(' — ')
       : deleted ? trans.__('This run has been deleted; what is shown is what was known last.')
+      : request ? requestText(request, trans)
       : detail ? waitingText(detail, allocation, trans) : '';
     this.toggleClass('jp-mod-missing', missing);
     this.banner.node.textContent = text;
-    this.banner.toggleClass('jp-mod-problem', missing || this.gone);
+    this.banner.toggleClass('jp-mod-problem', missing || this.gone || request?.state === 'failed');
     this.banner.setHidden(!text.trim());
   }
 
@@ -264,6 +270,7 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     clearTimeout(this.timer);
     this.bench.connectionChanged.disconnect(this.connection, this);
     this.allocations.dispose();
+    this.requests.dispose();
     this.table.dispose();
     this.rows?.dispose();
     if (!this.sets.isDisposed) this.sets.dispose(); // it may not be one of the pages

@@ -4,13 +4,13 @@ import { ReactWidget, refreshIcon } from '@jupyterlab/ui-components';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
 import type { IBench, RunDetail, Standing } from '../tokens';
-import { groupsOf, isOdd } from './stacks';
-import { isOver, timeText } from './texts';
+import { frameOf, groupsOf, isOdd, stallOf } from './stacks';
+import { timeText } from './texts';
 import { runs } from '../sidebar/filter';
 
-/** Stacks, and when they were taken. */
+/** Stacks, and when they were taken: null, when the run was found to stand still. */
 interface Look extends Standing {
-  time: number; // unix seconds
+  time: number | null; // unix seconds
 }
 
 function Groups({ look }: { look: Look }): React.JSX.Element {
@@ -21,18 +21,11 @@ function Groups({ look }: { look: Look }): React.JSX.Element {
       {groups.map(group => (
         <section key={group.ranks} className="jp-lb-Ranks-group" data-odd={isOdd(group, look.odd) || undefined} aria-label={group.ranks}>
           <h3>{group.ranks}</h3>
-          <pre tabIndex={0}>{group.lines.join('\n')}</pre>
+          <ol>{group.lines.map(frameOf).map(([where, name], i) => <li key={i}>{where}<strong>{name}</strong></li>)}</ol>
         </section>
       ))}
     </>
   );
-}
-
-/** The stacks that were kept when a run was found to stand still. */
-export function stallOf(run: RunDetail): (Look & { since: number }) | null {
-  const found = run.extra.stall as { since?: unknown; stacks?: unknown; odd?: unknown } | undefined;
-  if (!found || typeof found.since !== 'number' || typeof found.stacks !== 'string') return null;
-  return { text: found.stacks, odd: Array.isArray(found.odd) ? (found.odd as number[]) : [], time: found.since, since: found.since };
 }
 
 export class RanksPage extends ReactWidget {
@@ -40,19 +33,29 @@ export class RanksPage extends ReactWidget {
   private look: Look | null = null;
   private busy = false;
   private problem = '';
+  private turn = 0; // an answer of an earlier one is about something else
 
   constructor(private readonly bench: IBench, private readonly trans: TranslationBundle) {
     super();
     this.addClass('jp-lb-Ranks');
+    this.node.tabIndex = 0; // it may have to be scrolled while its button cannot be pressed
   }
 
   set(run: RunDetail): void {
     const before = this.run;
     this.run = run;
-    if (isOver(run.status) || before?.attempt !== run.attempt) this.look = null;
+    const other = !runs(run.status) || before?.attempt !== run.attempt;
+    if (other) this.forget();
     if (!this.isVisible) return;
-    if (before?.status !== run.status && !this.look) void this.ask();
+    if (before?.status !== run.status || other) void this.ask();
     this.update();
+  }
+
+  private forget(): void {
+    this.turn++;
+    this.look = null;
+    this.problem = '';
+    this.busy = false;
   }
 
   protected onAfterShow(message: Message): void {
@@ -64,32 +67,31 @@ export class RanksPage extends ReactWidget {
   private async ask(): Promise<void> {
     const { run } = this;
     if (!run || !runs(run.status) || this.busy) return;
+    const turn = this.turn;
     this.busy = true;
     this.update();
-    try {
-      this.look = { ...(await this.bench.stacks(run.id)), time: Date.now() / 1000 };
-      this.problem = '';
-    } catch (error) {
-      this.problem = (error as Error).message;
-    }
+    const found = await this.bench.stacks(run.id).catch((error: Error) => error);
+    if (turn !== this.turn || this.isDisposed) return;
     this.busy = false;
-    if (!this.isDisposed) this.update();
+    this.problem = found instanceof Error ? found.message : '';
+    if (!(found instanceof Error)) this.look = { ...found, time: Date.now() / 1000 };
+    this.update();
   }
 
   protected render(): React.JSX.Element | null {
     const { run, trans, busy, problem } = this;
     if (!run) return null;
-    if (!runs(run.status)) return <p className="jp-lb-empty">{isOver(run.status) ? trans.__('The run has ended: its ranks stand nowhere. What they printed is under Logs.') : trans.__('The run has not begun.')}</p>;
-    const stall = stallOf(run), look = this.look ?? stall;
+    if (!runs(run.status)) return <p className="jp-lb-empty">{run.status !== 'waiting' ? trans.__('The run has ended: its ranks stand nowhere. What they printed is under Logs.') : trans.__('The run has not begun.')}</p>;
+    const stall = stallOf(run), look: Look | null = this.look ?? (stall && { ...stall, time: null });
     return (
       <>
         <div className="jp-lb-Ranks-bar">
           <button type="button" className="jp-mod-styled jp-mod-minimal" disabled={busy} onClick={() => void this.ask()}>
-            <refreshIcon.react tag="span" aria-hidden="true" />{busy ? trans.__('Asking…') : trans.__('Ask Again')}
+            <refreshIcon.react tag="span" aria-hidden="true" />{busy ? trans.__('Asking…') : trans.__('Refresh')}
           </button>
           <span role="status">
             {stall && <strong>{trans.__('No step and no output since %1.', timeText(stall.since))} </strong>}
-            {look && trans.__('This is where the ranks stood at %1.', timeText(look.time))}
+            {look && (look.time === null ? trans.__('This is where the ranks stood when that was noticed.') : trans.__('This is where the ranks stood at %1.', timeText(look.time)))}
           </span>
         </div>
         {problem && <p className="jp-lb-Ranks-problem" role="alert">{problem}</p>}

@@ -1,6 +1,6 @@
 /** Numbers and states in words. Pure functions. */
 import type { TranslationBundle } from '@jupyterlab/translation';
-import type { AllocationRow, RunDetail, Status } from '../tokens';
+import type { AllocationRow, RequestRow, RunDetail, Status } from '../tokens';
 import { going } from '../sidebar/filter';
 
 export function bytesText(bytes: number): string {
@@ -44,6 +44,17 @@ export function waitingText(run: RunDetail, allocation: AllocationRow | undefine
   if (!allocation.run || allocation.run === run.id) return trans.__('Allocation %1 starts it.', allocation.name);
   return before > 0 ? trans.__('Allocation %1 is busy with run %2; %3 more are before this one.', allocation.name, allocation.run, before)
     : trans.__('Allocation %1 is busy with run %2; this one is next.', allocation.name, allocation.run);
+}
+
+/** The request for devices on which a run that is over is to go on, or could not. */
+export function requestOf({ id, status, ended }: RunDetail, requests: Iterable<RequestRow>): RequestRow | undefined {
+  const found = [...requests].filter(row => row.run === id && (row.state === 'waiting' || row.state === 'failed') && row.created >= (ended ?? 0));
+  return isOver(status) ? found.sort((a, b) => b.created - a.created)[0] : undefined;
+}
+
+export function requestText({ state, count, text }: RequestRow, trans: TranslationBundle): string {
+  const said = state === 'failed' ? trans.__('It could not be resumed:') : trans._n('It goes on when it has its device.', 'It goes on when it has its %1 devices.', count);
+  return [said, text].filter(Boolean).join('\n');
 }
 
 /** A value that a person can read, whatever it is. */

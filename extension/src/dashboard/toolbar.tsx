@@ -1,14 +1,13 @@
 /** What stands above a dashboard: how the run is, and what can be done about it. */
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { addToolbarButtonClass, notebookIcon, ReactWidget, runIcon, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
+import { addToolbarButtonClass, closeIcon, notebookIcon, ReactWidget, runIcon, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
-import { isResumable } from '../commands/resume';
-import { CommandIDs, type IBench, type RunDetail, type RunRow } from '../tokens';
+import { CommandIDs, type IBench, type RequestRow, type RunDetail, type RunRow } from '../tokens';
 import { statusIcon } from './icons';
 import { setsText } from '../sidebar/format';
-import { runs } from '../sidebar/filter';
+import { isResumable, runs } from '../sidebar/filter';
 import { durationText, elapsed, isOver, statusText } from './texts';
 
 const PATIENCE = 5000; // milliseconds after Stop; then Kill is offered
@@ -89,9 +88,10 @@ export class OutputItem extends ReactWidget {
   }
 }
 
-/** Another attempt of what was lost, stopped or failed. */
+/** Another attempt of what was lost, stopped or failed; while that waits for devices, the end of the waiting. */
 export class ResumeItem extends ReactWidget {
-  run: RunDetail | null = null;
+  private run: RunDetail | null = null;
+  private request: RequestRow | undefined;
 
   constructor(private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
     super();
@@ -99,18 +99,28 @@ export class ResumeItem extends ReactWidget {
     this.addClass('jp-lb-ResumeItem');
   }
 
+  set(run: RunDetail | null, request?: RequestRow): void {
+    this.run = run;
+    this.request = request;
+    this.update();
+  }
+
   protected render(): React.JSX.Element | null {
-    const { run, trans } = this;
+    const { run, request, commands, trans } = this;
     if (!run || !isResumable(run)) return null;
-    const [command, tooltip] = run.kind === 'sweep' ? [CommandIDs.sweepAgain, trans.__('run the sets that are not done')]
-      : [CommandIDs.resumeRun, run.checkpoint === null ? trans.__('run it again: it has no checkpoint') : trans.__('go on from step %1', run.checkpoint)];
-    return <ToolbarButtonComponent icon={runIcon} label={trans.__('Resume')} tooltip={tooltip} onClick={() => void this.commands.execute(command, { run: run.id, kind: run.kind, status: run.status })} />;
+    if (request?.state === 'waiting') {
+      const cancel = (): void => void commands.execute(CommandIDs.cancel, { request: request.id });
+      return <ToolbarButtonComponent icon={closeIcon} label={trans.__('Cancel Resume')} tooltip={trans.__('do not wait for devices any longer')} onClick={cancel} />;
+    }
+    const tooltip = run.kind === 'sweep' ? trans.__('run the sets that are not done')
+      : run.checkpoint === null ? trans.__('run it again: it has no checkpoint') : trans.__('go on from step %1', run.checkpoint);
+    return <ToolbarButtonComponent icon={runIcon} label={trans.__('Resume')} tooltip={tooltip} onClick={() => void commands.execute(CommandIDs.resumeRun, { run: run.id })} />;
   }
 }
 
 /** Stop, and Kill when that does not help. */
 export class StopItem extends ReactWidget {
-  run: RunDetail | null = null;
+  private run: RunDetail | null = null;
   private asked = 0; // when Stop was pressed
   private timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -118,6 +128,12 @@ export class StopItem extends ReactWidget {
     super();
     addToolbarButtonClass(this);
     this.addClass('jp-lb-StopItem');
+  }
+
+  set(run: RunDetail): void {
+    if (isOver(run.status)) this.asked = 0; // it may be resumed
+    this.run = run;
+    this.update();
   }
 
   private async press(kill: boolean): Promise<void> {

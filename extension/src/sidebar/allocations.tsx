@@ -74,6 +74,7 @@ const Waiting = memo(({ row, connected }: { row: RequestRow; connected: boolean 
         <span className="jp-lb-age"><Ago since={row.created} every={waits ? 1 : 5} /></span>
         <IconCommand command={CommandIDs.cancel} args={{ request: row.id }} icon={closeIcon} name={waits ? trans.__('Cancel the request %1', row.name) : trans.__('Dismiss %1', row.name)} enabled={connected} />
       </div>
+      {row.run && <div className="jp-lb-wrap">{trans.__('to resume run')} <RunLink run={row.run} /></div>}
       {row.text && <div className={`jp-lb-wrap ${waits ? '' : 'jp-lb-error'}`}>{row.text}</div>}
     </li>
   );

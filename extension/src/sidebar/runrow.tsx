@@ -1,10 +1,10 @@
 /** One run in the list. */
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { caretDownIcon, caretRightIcon, deleteIcon, stopIcon } from '@jupyterlab/ui-components';
+import { caretDownIcon, caretRightIcon, deleteIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import { memo, type KeyboardEvent } from 'react';
 import { CommandIDs, type RunRow, type Status } from '../tokens';
 import { useBench } from './context';
-import { going, runs } from './filter';
+import { going, isHeadless, isResumable, runs } from './filter';
 import { duration, given, setsText, share, timeLeft, value } from './format';
 import { useNow } from './hooks';
 import { Ago, Bar, IconCommand } from './pieces';
@@ -99,7 +99,7 @@ export const RunLine = memo(({ row, depth, open, index, active, height, onFocus,
   const said = [statusText(row.status, trans), row.restarts ? trans._n('%1 restart', '%1 restarts', row.restarts) : ''].filter(Boolean).join(', ');
   return (
     <div className="jp-lb-run" role="row" aria-rowindex={index + 1} aria-level={depth + 1} aria-expanded={open ?? undefined} aria-selected={active} tabIndex={tab}
-      data-state={row.status} data-run={row.id} data-status={row.status} data-name={label} data-kind={row.kind} data-output={row.output ?? undefined}
+      data-state={row.status} data-run={row.id} data-status={row.status} data-name={label} data-kind={row.kind} data-headless={isHeadless(row) || undefined} data-output={row.output ?? undefined}
       style={{ top: index * height, height, paddingInlineStart: open === null ? 12 + 16 * depth : 16 * depth }} onFocus={() => onFocus(row.id)} onKeyDown={event => onKey(event, row)} onClick={() => onOpen(row)}>
       {open !== null && (
         <div role="gridcell" onClick={event => event.stopPropagation()}>
@@ -121,6 +121,7 @@ export const RunLine = memo(({ row, depth, open, index, active, height, onFocus,
         </div>
       </div>
       <div className="jp-lb-actions" role="gridcell" onClick={event => event.stopPropagation()}>
+        {isResumable(row) && <IconCommand command={CommandIDs.resumeRun} args={args} icon={runIcon} name={trans.__('Resume %1', label)} tab={tab} />}
         {goes
           ? <IconCommand command={CommandIDs.stopRun} args={args} icon={stopIcon} name={trans.__('Stop %1', label)} tab={tab} />
           : <IconCommand command={CommandIDs.removeRun} args={args} icon={deleteIcon} name={trans.__('Delete %1', label)} tab={tab} />}
