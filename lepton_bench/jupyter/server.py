@@ -10,6 +10,7 @@ __all__ = ['RESOURCE', 'ROUTES', 'code_of', 'BenchHandler', 'StatusHandler', 'Re
 
 # %% ../../nbs/jupyter/64_server.ipynb #c002
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -187,7 +188,7 @@ class MetricsHandler(BenchHandler):
         try: pieces = csv_pieces(await self.service.read(_points, id), self.get_query_arguments("names") or None)
         except BenchError as e: return self.refuse(e)
         self.set_header("Content-Type", "text/csv; charset=utf-8")
-        self.set_header("Content-Disposition", f'attachment; filename="{id.encode("ascii", "replace").decode()}.csv"')
+        self.set_header("Content-Disposition", f'attachment; filename="{re.sub(r"[^a-zA-Z0-9.-]", "_", id)}.csv"')
         try:
             while piece := await self.service.read(next, pieces, b""):
                 self.write(piece)
@@ -231,6 +232,7 @@ class BenchSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ig
     "The connection of one page."
     auth_resource = RESOURCE
     page: Page | None = None
+    max_message_size = 1 << 21  # bytes; a page asks for series by their names, and is hung up on beyond that
 
     @ws_authenticated
     @authorized
