@@ -87,7 +87,7 @@ class Requests:
         engine, kernel = get_engine(given.pop("engine", "local")), given.pop("kernel", None)
         spec = plan(given.pop("count"), engine, owned=False, warm=then is None, once=then is not None, **given)
         request = Request(secrets.token_hex(6), replace(spec, label=label, owner=owner.to_dict() if owner else None), kernel, then=then)
-        for old in [r.id for r in self.found.values() if r.state != "waiting"][:-self.most]: del self.found[old]
+        for old in [r.id for r in list(self.found.values()) if r.state != "waiting"][:-self.most]: self.found.pop(old, None)  # many threads ask
         self.found[request.id] = request
         if engine.name == "local" and settings().forkserver and not forkserver_runs():
             request.text = "starting a forkserver: it imports torch, once for all allocations of this environment"
@@ -141,7 +141,7 @@ class Requests:
     def forget(self, id: str) -> Request:
         "Hang up while it waits; forget it when it has ended."
         if not (request := self.found.get(id)): raise NotThere(f"there is no request {id[:40]!r}: it has been forgotten, or the server was started again")
-        if request.state != "waiting": return self.found.pop(id)
+        if request.state != "waiting": return self.found.pop(id, request)
         request.hung_up.set()
         if request.handle and request.handle.notify:
             try: request.handle.notify.sock.shutdown(socket.SHUT_RDWR)
