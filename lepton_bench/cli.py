@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -361,7 +362,9 @@ def doctor(as_json: Json = False) -> None:
 # %% ../nbs/65_cli.ipynb #c026
 def main() -> None:
     "lepton-bench"
+    for stream in (sys.stdout, sys.stderr):  # half a character, of a name, is no reason to fail
+        if isinstance(stream, TextIOWrapper): stream.reconfigure(errors="backslashreplace")
     try: app()
     except BenchError as e:
-        print(f"lepton-bench: {e}", file=sys.stderr)
+        print("lepton-bench:", str(e).replace("\x1b", "\\x1b"), file=sys.stderr)  # it may quote somebody else's file
         sys.exit(2)

@@ -24,6 +24,7 @@ from typing import Any
 
 from .displays import LastingDisplay
 from .errors import BenchError
+from .processes import open_plain
 from .progress_line import Glance, ProgressLine, summary
 from .runs.store import log_path, read_run
 
@@ -54,7 +55,7 @@ class LineReader:
         "Lines that were finished since the last call."
         found: list[bytes] = []
         try:
-            with open(self.path, "rb") as f:
+            with open(open_plain(self.path, below=2), "rb") as f:
                 f.seek(self.position)
                 while not found and (data := f.read(limit)):  # a piece may hold no end of a line
                     self.position += len(data)

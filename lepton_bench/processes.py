@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['boot_id', 'ProcessId', 'signal_process', 'wait_gone', 'children', 'descendants', 'end_children', 'set_subreaper',
-           'set_parent_death_signal', 'write_atomically', 'private_directory', 'punch_hole']
+           'set_parent_death_signal', 'write_atomically', 'open_plain', 'read_plain', 'private_directory', 'punch_hole']
 
 # %% ../nbs/02_processes.ipynb #c002
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -161,6 +162,39 @@ def write_atomically(path: Path,  # the file to replace
         raise
     os.close(fd)
     os.rename(aside, path)
+
+# %% ../nbs/02_processes.ipynb #7d037a7f
+_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+def open_plain(path: Path | str,
+               below: int = 1,  # so many last parts of the path may be no links
+               ) -> int:  # a descriptor
+    "Open a file for reading that is nothing but a file; OSError otherwise."
+    fd = os.open(path, _PLAIN) if below == 1 else _walk(Path(path), below)
+    if stat.S_ISREG(os.fstat(fd).st_mode): return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "no plain file", str(path))
+
+def _walk(path: Path, below: int) -> int:
+    fd = os.open(path.parents[below - 1], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in path.parts[-below:]:
+        try: inner = os.open(part, _PLAIN, dir_fd=fd)
+        finally: os.close(fd)
+        fd = inner
+    return fd
+
+# %% ../nbs/02_processes.ipynb #f1a849c2
+def read_plain(path: Path | str, most: int = 1 << 24  # bytes
+               ) -> bytes:
+    "All of a small file that is nothing but a file; OSError otherwise."
+    fd = open_plain(path)
+    try:
+        content = os.read(fd, 1 << 16)
+        while more := os.read(fd, 1 << 20):
+            content += more
+            if len(content) > most: raise OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
+        return content
+    finally: os.close(fd)
 
 # %% ../nbs/02_processes.ipynb #c023
 def private_directory(path: Path) -> Path:  # the same path, made if need be

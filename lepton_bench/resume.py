@@ -14,24 +14,26 @@ from pathlib import Path
 from .bench import Allocation, Launcher, Options, allocate, as_context, own_allocations
 from .errors import BenchError, DamagedError
 from .run import Run
-from .runs.checkpoints import is_foreign
-from .runs.store import RunRecord, source_directory
+from .runs.checkpoints import read_own
+from .runs.store import RunRecord, check_links, source_directory
 
 # %% ../nbs/51_resume.ipynb #c004
 def what_was_launched(run: Run) -> tuple[dict, bytes]:  # as a launch's header, and its payload
     "The launch of a run, from its folder."
+    check_links(run.directory)
     path, pickled = (source_directory(run.directory)/name for name in ("launch.json", "payload.pkl"))
-    for file in (path, pickled):
-        if file.exists() and is_foreign(file):
-            raise BenchError(f"{file} belongs to another user: resuming would execute what is in it. Launch your own copy of the code.")
     try:
-        header = json.loads(path.read_text())
-        payload = pickled.read_bytes() if header["kind"] == "function" else b""
+        header = json.loads(_own(path))
+        payload = _own(pickled) if header["kind"] == "function" else b""
     except FileNotFoundError as e:
         raise BenchError(f"run {run.id} cannot be resumed: {Path(e.filename).name} is missing in {path.parent}. "
                          "It ended before what was launched could be stored, or was launched by an older version. Launch it again.") from None
-    except (OSError, ValueError, KeyError) as e: raise DamagedError(f"{path} cannot be read: {type(e).__name__}: {e}. Launch it again.") from None
+    except (OSError, ValueError, KeyError, TypeError) as e: raise DamagedError(f"{path} cannot be read: {type(e).__name__}: {e}. Launch it again.") from None
     return header, payload
+
+def _own(path: Path) -> bytes:
+    if (content := read_own(path)) is not None: return content
+    raise BenchError(f"{path} belongs to another user: resuming would execute what is in it. Launch your own copy of the code.")
 
 # %% ../nbs/51_resume.ipynb #c006
 def check_resumable(record: RunRecord) -> None:

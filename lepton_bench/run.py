@@ -21,7 +21,7 @@ from .errors import AllocationError, BenchError, DamagedError, RunError, RunStop
 from .output import CellOutput, Watch, in_notebook, read_logs
 from .processes import ProcessId, signal_process, wait_gone
 from .progress_line import unit_of
-from .runs.checkpoints import is_foreign
+from .runs.checkpoints import is_foreign, read_own
 from .runs.store import GOING, RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
 from .workers.channel import Client
@@ -31,7 +31,7 @@ from .workers.allocations import allocations_directory, is_living, read_allocati
 # %% ../nbs/46_run.ipynb #c004
 def connect(name: str) -> Client:
     "A client of the allocation of that name."
-    found = read_allocation(allocations_directory()/f"{name}.json")
+    found = read_allocation(allocations_directory()/f"{name}.json") if "/" not in name else None  # a record's word may lead anywhere
     if not found or not found.get("socket"): raise AllocationError(f"there is no allocation {name!r}. lb.allocations() lists what is there.")
     who = ProcessId.from_dict(found["supervisor"])
     if not who.alive(): raise AllocationError(f"allocation {name!r} is gone: its supervisor has ended. lb.allocate() takes new devices.")
@@ -63,9 +63,10 @@ def explain(record: RunRecord) -> str:
     if record.reason == record.status: return f"run {record.id} ({record.name}) was {record.status}"
     if not record.error: return f"run {record.id} is {record.status}: {record.reason or 'no reason known'}"
     error = record.error
-    trace, log = error["traceback"].rstrip(), [x for x in error["log"] if x.strip() and x not in error["traceback"]]
+    trace = error.get("traceback", "").rstrip()
+    log = [x for x in error.get("log", []) if x.strip() and x not in trace]
     parts = [f"run {record.id} ({record.name}) failed: {record.reason}", trace]
-    if log: parts.append(f"last lines of rank {error['rank']}:\n" + "\n".join(f"    {x}" for x in log[-10:]))
+    if log: parts.append(f"last lines of rank {error.get('rank')}:\n" + "\n".join(f"    {x}" for x in log[-10:]))
     return "\n".join(p for p in parts if p)
 
 # %% ../nbs/46_run.ipynb #c011
@@ -175,10 +176,12 @@ def _load_result(directory: Path, rank: int, record: RunRecord) -> Any:
     if why := (record.extra.get("unsent") or {}).get(str(rank)):
         raise RunError(f"run {record.id} is done, but rank {rank}'s result did not travel: {why}", rank=rank)
     path = result_path(directory, rank)
-    if not path.exists(): return None
-    if is_foreign(path):
+    try: content = read_own(path)
+    except FileNotFoundError: return None
+    except OSError as e: raise DamagedError(f"{path} cannot be read: {e.strerror}. The run's metrics and logs are not affected.") from None
+    if content is None:
         raise RunError(f"{path} belongs to another user: reading it would execute what is in it. The run's metrics and logs can be read.", rank=rank)
-    try: return pickle.loads(path.read_bytes())
+    try: return pickle.loads(content)
     except Exception as e: raise DamagedError(f"{path} cannot be read: {type(e).__name__}: {e}. The run's metrics and logs are not affected.") from e
 
 # %% ../nbs/46_run.ipynb #c022
@@ -246,7 +249,8 @@ def _why_not(run: Run) -> str:
 def ask_to_stop(run: Run, kill: bool = False) -> None:
     "Have a run stopped, without waiting for its end; one that has ended meanwhile needs no more."
     if not run.allocation and (record := run.record).kind in ("notebook", "sweep") and not record.allocation:
-        signal_process(ProcessId.from_dict(record.supervisor or {}), signal.SIGKILL if kill else signal.SIGINT)  # it has a process of its own
+        if is_foreign(run.directory/"run.json"): raise BenchError(f"run {run.id} belongs to another user, who alone can stop it")  # it could name any process
+        if record.supervisor: signal_process(ProcessId.from_dict(record.supervisor), signal.SIGKILL if kill else signal.SIGINT)  # it has a process of its own
         return
     try: ask(run._client(), "stop", run=run.id, kill=kill)
     except AllocationError:
@@ -288,7 +292,7 @@ def last_words(run: Run) -> str | None:
     except BenchError as e: return str(e)
     took = f" in {r.ended - r.started:.1f} s" if r.started and r.ended else ""
     if r.status == "done": return f"run {r.id} ({r.name}) is done{took}"
-    return explain(r).splitlines()[0] if r.error and r.error["traceback"] else explain(r)  # the rank has printed its traceback above
+    return explain(r).splitlines()[0] if r.error and r.error.get("traceback") else explain(r)  # the rank has printed its traceback above
 
 _NEAR = 1 << 18  # bytes of each rank's log
 
@@ -331,7 +335,7 @@ class RunTable(Table):
     def row(self, item: Run) -> tuple[str, ...]:
         r = self.records[item.id]
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(r.created))
-        return r.id, r.name, r.status, created, r.allocation or "", r.arguments[:60], (r.reason or "")[:80]
+        return r.id, r.name[:60], r.status, created, r.allocation or "", r.arguments[:60], (r.reason or "")[:80]
 
     def to_dicts(self) -> list[dict]: return [asdict(self.records[run.id]) for run in self]
 

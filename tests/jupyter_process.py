@@ -62,6 +62,13 @@ class JupyterProcess:
     def resident(self) -> int:  # bytes
         with open(f"/proc/{self.process.pid}/statm") as file: return int(file.read().split()[1])*os.sysconf("SC_PAGE_SIZE")
 
+    def problems(self) -> list[str]:
+        "What of the log should not be there, and what stands around it."
+        lines = self.log.read_text().splitlines()
+        words = ("Uncaught exception", "Exception in", "never retrieved", "Traceback (most recent", "connection has failed", "never awaited")
+        found = [k for k, line in enumerate(lines) if any(word in line for word in words)]
+        return ["\n".join(lines[max(0, k - 3):k + 25]) for k in found[:3]]
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

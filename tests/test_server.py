@@ -5,16 +5,20 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from isolation import Isolation
 from jupyter_process import JupyterProcess, take_rows
 from jupyter_server.auth import Authorizer
 from pytest_jupyter.jupyter_server import *  # noqa: F403  # its fixtures, for this file only
 from tornado.httpclient import HTTPClientError
-from tornado.websocket import WebSocketClientConnection
+from tornado.web import RequestHandler
+from tornado.websocket import WebSocketClientConnection, WebSocketHandler
 
+from lepton_bench.jupyter import server as server_module
 from lepton_bench.jupyter.actions import release_allocation
 from lepton_bench.jupyter.server import ROUTES
 from lepton_bench.processes import ProcessId
@@ -120,14 +124,35 @@ def addresses() -> list[tuple[str, str]]:
     return found
 
 
+def registered(server: Any) -> list[tuple[str, type]]:
+    "What of ours the server has: patterns and handlers."
+    rules = [r for rule in server.web_app.wildcard_router.rules + server.web_app.default_router.rules for r in getattr(rule.target, "rules", [rule])]
+    return [(r.matcher.regex.pattern, r.target) for r in rules if hasattr(r.matcher, "regex") and "lepton-bench" in r.matcher.regex.pattern]
+
+
+@on_loop
+async def test_every_address_that_the_server_has_is_described(jp_serverapp: Any) -> None:
+    "A route or a method without a description in openapi.yaml fails, and a description without a route, and a parameter that is not described."
+    there, said = dict[str, set[str]](), dict[str, set[str]]()
+    for pattern, handler in registered(jp_serverapp):
+        if issubclass(handler, WebSocketHandler): continue
+        path = re.sub(r"\([^)]*\)", "{}", pattern.partition("lepton-bench")[2]).replace("\\", "").rstrip("$")
+        there[path] = {m for m in ("get", "head", "post", "put", "patch", "delete") if getattr(handler, m) is not getattr(RequestHandler, m)}
+    for path, found in yaml.safe_load((Path(server_module.__file__).parent/"openapi.yaml").read_text())["paths"].items():
+        said[re.sub(r"{\w+}", "{}", path)] = set(found) - {"parameters"}
+        names = [p.get("name") or p["$ref"].rpartition("/")[2].lower() for p in found.get("parameters", [])]
+        assert names == re.findall(r"{(\w+)}", path), path
+        answers = [set(operation["responses"]) for method, operation in found.items() if method != "parameters"]
+        assert all("403" in codes and "default" not in codes for codes in answers), path
+    assert said == there
+
+
 # who may ask
 
 @pytest.mark.parametrize("jp_base_url", PREFIXES, indirect=True)
 @on_loop
 async def test_every_door_is_closed_without_a_token(jp_serverapp: Any, http_server_client: Any, jp_base_url: str) -> None:
-    ours = [r.matcher.regex.pattern for rule in jp_serverapp.web_app.wildcard_router.rules + jp_serverapp.web_app.default_router.rules
-            for r in getattr(rule.target, "rules", [rule]) if hasattr(r.matcher, "regex") and "lepton-bench" in r.matcher.regex.pattern]
-    assert len(ours) == len(ROUTES), ours
+    assert len(registered(jp_serverapp)) == len(ROUTES)
     for method, path in addresses():
         answer = await http_server_client.fetch(jp_base_url + path, method=method, raise_error=False, follow_redirects=False,
                                                 **({"body": "{}"} if method in ("POST", "PUT") else {}))

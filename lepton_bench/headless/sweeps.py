@@ -24,7 +24,7 @@ from ..engines.base import get_engine
 from ..errors import BenchError
 from .driver import take_lock
 from .notebooks import check_parameters, code_digest, read_notebook
-from .sets import MARK, Plan, Set, counts, done_otherwise, expand, go_on, mark_output, plan_path, read_plan
+from .sets import MARK, Plan, Set, counts, done_otherwise, expand, go_on, mark_output, own_plan, plan_path, read_plan
 from ..output import Watch, in_notebook, new_output, watch_in_background
 from ..processes import write_atomically
 from ..resources.devices import usable_cores
@@ -268,7 +268,7 @@ def _start(directory: Path, plan: Plan, changed: str, words: str, study: Any) ->
     if (lock := right_to_drive(directory)) is None: found = joined(directory, plan, changed)
     else:
         try:
-            earlier = read_plan(directory) if plan_path(directory).exists() else None
+            earlier = own_plan(directory) if plan_path(directory).exists() else None
             if study is None: plan = plan_again(plan, earlier, changed)
             elif earlier: plan = replace(plan, sets=go_on(earlier.sets, [s.parameters for s in earlier.sets if s.status == "done"], Path(plan.notebook).stem))
         except BaseException:
@@ -301,4 +301,4 @@ def resume(self: Sweep,
     if not self.record.finished: raise BenchError(f"sweep {self.id} is {self.status}: it goes on by itself")
     if (owner := mark_output(Path(self.plan.output), self.id)) != self.id:
         raise BenchError(f"{self.plan.output} is the folder of sweep {owner} by now: lb.sweep({self.plan.notebook!r}, ..., output=) makes a new one elsewhere")
-    return once_more(self.plan, changed)
+    return once_more(own_plan(self.directory), changed)

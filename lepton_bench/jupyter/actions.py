@@ -53,6 +53,7 @@ class Request:
 # %% ../../nbs/jupyter/57_actions.ipynb #c007
 _OPTIONS = {"count": (int,), "kind": (str,), "memory": (int, str), "engine": (str,), "name": (str,), "priority": (int,), "timeout": (int, float),
             "kernel": (str,)}
+_LARGEST = 1 << 63
 
 class BadRequest(BenchError):
     "What was asked makes no sense; the message says what would."
@@ -67,6 +68,7 @@ def check_options(options: Any  # from a browser
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, _OPTIONS[name]):
             raise BadRequest(f"{name} is {' or '.join(t.__name__ for t in _OPTIONS[name])}, not {value!r:.80}")
+        if isinstance(value, int | float) and not -_LARGEST < value < _LARGEST: raise BadRequest(f"{name} is no such number")  # nor nan
     if "count" not in given: raise BadRequest("count, the number of devices, is missing")
     return given
 
@@ -87,7 +89,7 @@ class Requests:
         engine, kernel = get_engine(given.pop("engine", "local")), given.pop("kernel", None)
         spec = plan(given.pop("count"), engine, owned=False, warm=then is None, once=then is not None, **given)
         request = Request(secrets.token_hex(6), replace(spec, label=label, owner=owner.to_dict() if owner else None), kernel, then=then, run=run)
-        for old in [r.id for r in self.found.values() if r.state != "waiting"][:-self.most]: del self.found[old]
+        for old in [r.id for r in list(self.found.values()) if r.state != "waiting"][:-self.most]: self.found.pop(old, None)  # many threads ask
         self.found[request.id] = request
         if engine.name == "local" and settings().forkserver and not forkserver_runs():
             request.text = "starting a forkserver: it imports torch, once for all allocations of this environment"
@@ -141,7 +143,7 @@ class Requests:
     def forget(self, id: str) -> Request:
         "Hang up while it waits; forget it when it has ended."
         if not (request := self.found.get(id)): raise NotThere(f"there is no request {id[:40]!r}: it has been forgotten, or the server was started again")
-        if request.state != "waiting": return self.found.pop(id)
+        if request.state != "waiting": return self.found.pop(id, request)
         request.hung_up.set()
         if request.handle and request.handle.notify:
             try: request.handle.notify.sock.shutdown(socket.SHUT_RDWR)
@@ -186,7 +188,9 @@ def remove_run(id: str) -> None:
         raise WrongState(f"run {going[0]}, which {id} has begun, goes on: stop it first" + (f" ({len(going) - 1} more go on)" if going[1:] else ""))
     for one in (*reversed(below), id):  # itself last: what is left after a power cut can be removed again
         if (runs_directory()/one).is_dir(): os.rename(runs_directory()/one, runs_directory()/f".removed-{one}-{secrets.token_hex(3)}")
-    for path in runs_directory().glob(".removed-*"): shutil.rmtree(path, ignore_errors=True)
+    for path in runs_directory().glob(".removed-*"):
+        if path.is_symlink(): path.unlink(missing_ok=True)  # to a run on another disk: the link goes, what it leads to is its owner's
+        else: shutil.rmtree(path, ignore_errors=True)
 
 def descendants(id: str) -> list[str]:  # ids, parents first
     "The runs that a sweep or a notebook has begun, and those that they have begun."

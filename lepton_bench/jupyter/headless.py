@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import BenchError
 from ..headless.notebooks import Parameter, check_parameters, code_digest, find_parameters, mismatch, parameters_cell, read_notebook
-from ..headless.sets import done_otherwise, expand, plan_path, read_plan
+from ..headless.sets import done_otherwise, expand, own_plan, plan_path
 from ..headless.sweeps import once_more, sweep
 from .actions import BadRequest, WrongState
 from .run_files import NotThere, run_folder
@@ -38,13 +38,15 @@ def local_file(contents: Any,
     parts = path.strip("/").split("/")
     if ".." in parts or "\0" in path or "\\" in path or os.path.splitdrive(path)[0]: raise NotThere(f"there is nothing at {path[:200]!r}")
     file = root.joinpath(*parts)
-    if is_hidden(str(file), str(root)) and not contents.allow_hidden: raise NotThere(f"there is nothing at {path[:200]!r}")
+    try: hidden = is_hidden(str(file), str(root)) and not contents.allow_hidden
+    except (OSError, ValueError): hidden = True  # no name of a file: too long, or half a character in it
+    if hidden: raise NotThere(f"there is nothing at {path[:200]!r}")
     return file
 
 def notebook_file(contents: Any, path: Any) -> Path:
     "A notebook that is there."
     file = local_file(contents, path)
-    if not file.is_file(): raise NotThere(f"there is no notebook {path[:200]!r}: save it first")
+    if not os.path.isfile(file): raise NotThere(f"there is no notebook {path[:200]!r}: save it first")
     return file
 
 # %% ../../nbs/jupyter/641_headless.ipynb #60385556
@@ -114,7 +116,7 @@ def again(id: str,  # of a sweep
     if changed not in ("refuse", "keep", "again"): raise BadRequest(f"changed is refuse, keep or again, not {changed!r:.40}")
     if record.kind != "sweep" or not plan_path(folder).exists(): raise BadRequest(f"run {id} is no sweep")
     if not record.finished: raise WrongState(f"sweep {id} goes on")
-    plan = read_plan(folder)
+    plan = own_plan(folder)
     if changed == "refuse" and done_otherwise(plan.sets, code_digest(read_notebook(plan.notebook))):
         raise NotebookChanged(f"the code of {Path(plan.notebook).name} has changed since sets of this sweep were done")
     return {"id": once_more(plan, changed).id}

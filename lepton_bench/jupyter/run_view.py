@@ -22,6 +22,7 @@ from ..errors import BenchError
 from .live import LivePlot, _small, answer_series, mark_png, renderer_path
 from .cell_page import Markup, button, error_text, faint, join, tag
 from ..output import settle_line, split_lines
+from ..processes import open_plain
 from ..progress_line import Glance, ProgressLine, summary
 from ..run import Run, ask_to_stop, last_words
 from ..runs.following import RunSeries
@@ -40,9 +41,11 @@ class LogTail:
         try: size = self.path.stat().st_size
         except OSError: return  # not there yet, or removed
         if size == self.size: return
-        with open(self.path, "rb") as f:
-            f.seek(max(0, size - _TAIL))
-            data = f.read(_TAIL).replace(b"\0", b"")
+        try: file = open(open_plain(self.path, below=2), "rb")
+        except OSError: return  # no plain file
+        with file:
+            file.seek(max(0, size - _TAIL))
+            data = file.read(_TAIL).replace(b"\0", b"")
         lines, rest = split_lines(data if size <= _TAIL else data.partition(b"\n")[2])
         found = [settle_line(x.decode(errors="replace")) for x in (*lines, rest.rpartition(b"\n")[2] or rest)]
         self.size, self.lines = size, [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", x)[:500] for x in found if x]

@@ -9,7 +9,9 @@ __all__ = ['RESOURCE', 'ROUTES', 'code_of', 'BenchHandler', 'StatusHandler', 'Re
            'LogPartHandler', 'BenchSocket', 'BenchApp']
 
 # %% ../../nbs/jupyter/64_server.ipynb #c002
+import json
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -63,9 +65,9 @@ class BenchHandler(APIHandler):
         else: self.say({} if found is None else found, code)
 
     def get_json_body(self) -> Any:
-        "What was sent; Jupyter's own only expects text."
-        try: return super().get_json_body()
-        except (UnicodeDecodeError, RecursionError) as e: raise web.HTTPError(400, f"the body is no JSON: {e}") from None
+        "What was sent; Jupyter's own stumbles over bytes that are no text, and logs a traceback for what is no JSON."
+        try: return json.loads(body) if (body := self.request.body.strip()) else None
+        except (ValueError, RecursionError) as e: raise web.HTTPError(400, f"the body is no JSON: {e}") from None
 
     def number(self, name: str, default: int) -> int:
         "A whole number of the address's query."
@@ -188,7 +190,7 @@ class MetricsHandler(BenchHandler):
         try: pieces = csv_pieces(await self.service.read(_points, id), self.get_query_arguments("names") or None)
         except BenchError as e: return self.refuse(e)
         self.set_header("Content-Type", "text/csv; charset=utf-8")
-        self.set_header("Content-Disposition", f'attachment; filename="{id.encode("ascii", "replace").decode()}.csv"')
+        self.set_header("Content-Disposition", f'attachment; filename="{re.sub(r"[^a-zA-Z0-9.-]", "_", id)}.csv"')
         try:
             while piece := await self.service.read(next, pieces, b""):
                 self.write(piece)
@@ -232,6 +234,7 @@ class BenchSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ig
     "The connection of one page."
     auth_resource = RESOURCE
     page: Page | None = None
+    max_message_size = 1 << 21  # bytes; a page asks for series by their names, and is hung up on beyond that
 
     @ws_authenticated
     @authorized

@@ -66,8 +66,8 @@ def parse_memory(memory: int | str | None  # bytes, or text such as "20GB"
     "Bytes."
     if memory is None or isinstance(memory, int): return memory
     found = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)(i?)B?\s*", str(memory), re.I)
-    if not found: raise DeviceError(f"memory={memory!r} is not a size: pass bytes, or text such as '20GB'")
-    return int(float(found[1]) * (1024 if found[3] else 1000)**" KMGT".index(found[2].upper() or " "))
+    try: return int(float(found[1]) * (1024 if found[3] else 1000)**" KMGT".index(found[2].upper() or " "))  # type: ignore[index, operator]
+    except (TypeError, ValueError, OverflowError): raise DeviceError(f"memory={memory!r:.80} is not a size: pass bytes, or text such as '20GB'") from None
 
 # %% ../../nbs/resources/12_queue.ipynb #c009
 def could_use(device: Device, request: Request) -> bool:
@@ -79,7 +79,7 @@ def _malformed(request: Request) -> str | None:
     count, memory, priority = request.count, request.memory, request.priority
     if isinstance(count, bool) or not isinstance(count, int): return f"The number of devices has to be a whole number, not {count!r}."
     if count < 1: return f"The number of devices has to be at least 1, not {count}."
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, float)) or not 0 <= memory < math.inf):
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, float)) or not 0 <= memory < 1 << 63):
         return f"memory is a number of bytes, not {memory!r}."
     if isinstance(priority, bool) or not isinstance(priority, int): return f"priority is a whole number, not {priority!r}."
     texts = (request.kind or "", request.name, request.label)

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..processes import open_plain
 from .metrics import metrics_schema
 from .overview import Overview, read_overview
 from .stream import decode, find_messages, make_head, split_points
@@ -155,7 +156,7 @@ def _read_block(attempt: Attempt, workers: ThreadPoolExecutor, timed: bool, bloc
     import pyarrow as pa
     new, data = 0, memoryview(b"")
     try:
-        with open(attempt.path, "rb") as file:
+        with open(open_plain(attempt.path), "rb") as file:
             left = min(os.fstat(file.fileno()).st_size, attempt.limit) - attempt.position
             if left <= 0: return 0, 0
             file.seek(attempt.position)

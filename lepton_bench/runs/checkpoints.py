@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_manifest', 'read_manifest', 'write_checkpoint', 'check_step', 'new_aside', 'explain_failure', 'add_parts',
            'commit_checkpoint', 'list_checkpoints', 'latest_checkpoint', 'checkpoint_step', 'checksum', 'verify',
-           'is_foreign', 'read_checkpoint', 'load_latest', 'superfluous', 'thin_out', 'remove_asides']
+           'is_foreign', 'read_own', 'read_checkpoint', 'load_latest', 'superfluous', 'thin_out', 'remove_asides']
 
 # %% ../../nbs/runs/23_checkpoints.ipynb #c002
 import ctypes
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import BenchError, DamagedError
+from ..processes import open_plain, read_plain
 
 # %% ../../nbs/runs/23_checkpoints.ipynb #c005
 class _Hashing:
@@ -58,7 +59,7 @@ def write_manifest(aside: Path, about: dict  # step, bytes, files: name -> sha25
     (aside/"manifest.json").write_text(json.dumps({"time": time.time(), "torch": torch.__version__, **about}, indent=1))
     for path in (aside/"manifest.json", aside): _sync(path)
 
-def read_manifest(path: Path) -> dict: return json.loads((path/"manifest.json").read_text())
+def read_manifest(path: Path) -> dict: return json.loads(read_plain(path/"manifest.json"))
 
 # %% ../../nbs/runs/23_checkpoints.ipynb #c008
 def write_checkpoint(directory: Path,  # the run's folder
@@ -168,7 +169,7 @@ def checkpoint_step(path: Path  # from `list_checkpoints`
 # %% ../../nbs/runs/23_checkpoints.ipynb #c021
 def checksum(path: Path) -> str:
     "sha256 of a file."
-    with path.open("rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
+    with open(open_plain(path), "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
 
 def verify(path: Path,  # from `list_checkpoints`
            share: int = 0, of: int = 1,  # only each `of`-th file, from this one on
@@ -179,13 +180,18 @@ def verify(path: Path,  # from `list_checkpoints`
         files = dict(read_manifest(path)["files"])
         if not files: problem = "its manifest names no file"
         for name in sorted(files)[share::of]:
+            if Path(name).name != name: raise ValueError(f"its manifest names {name!r:.80}, which is not beside it")
             if (found := checksum(path/name)) != files[name]:
                 problem = f"the checksum of {name} is {found[:12]}, not {str(files[name])[:12]} as when it was written"
     except FileNotFoundError as e: problem = f"{Path(e.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError) as e: problem = f"{type(e).__name__}: {e}"
     if problem: raise DamagedError(f"The checkpoint {path} is damaged: {problem}. Remove the folder, and the one before it is the latest.")
 
-def is_foreign(path: Path) -> bool: return path.stat().st_uid != os.geteuid()
+def is_foreign(path: Path) -> bool: return {path.stat().st_uid, path.lstat().st_uid} != {os.geteuid()}
+
+def read_own(path: Path) -> bytes | None:  # None: it belongs to another user, and unpickling it would execute what is in it
+    "All of a file of this user."
+    with open(open_plain(path), "rb") as file: return file.read() if os.fstat(file.fileno()).st_uid == os.geteuid() else None
 
 def read_checkpoint(path: Path,  # from `list_checkpoints`
                     map_location: Any = "cpu",  # where tensors go, as in torch.load
@@ -194,7 +200,9 @@ def read_checkpoint(path: Path,  # from `list_checkpoints`
     import torch
     path = Path(path)
     verify(path)
-    try: return torch.load(path/"state.pt", map_location=map_location, weights_only=is_foreign(path/"state.pt"))
+    try:
+        with open(open_plain(path/"state.pt"), "rb") as file:
+            return torch.load(file, map_location=map_location, weights_only=os.fstat(file.fileno()).st_uid != os.geteuid())
     except Exception as e:  # a class that is gone, a device that is not there: torch has many words for it
         raise BenchError(f"The checkpoint {path} is intact but cannot be loaded here: {type(e).__name__}: {e}") from e
 

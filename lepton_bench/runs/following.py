@@ -42,7 +42,7 @@ class RunSeries:
             if timed and not self.timed: self.timed, self.attempts = True, {}
             if not self.directory.is_dir(): raise FileNotFoundError(f"{self.directory} is not there")
             rings, new, until, self.more = _rings(self.directory), 0, monotonic() + budget, False
-            files = {int(p.stem) for p in (self.directory/"metrics").glob("*.arrow") if p.stem.isdigit()}
+            files = {int(p.stem) for p in (self.directory/"metrics").glob("*.arrow") if p.stem.isdecimal()}
             with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as workers:
                 for number in sorted(files | set(rings)): new += self._read(number, rings.get(number, {}), workers, until)
             self.version += bool(new)

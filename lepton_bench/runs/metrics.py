@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BenchError, DamagedError
+from ..processes import open_plain
 from .overview import OverviewWriter
 from .ring import Ring, flush_metrics, log, record_type, set_ring, shrink_ring
 from .store import metrics_path, system_path
@@ -136,7 +137,7 @@ def _read_file(path: Path) -> tuple[list, dict[int, int], str]:  # batches, rank
     batches: list[Any] = []
     ends: dict[int, int] = {}
     try:
-        with pa.OSFile(str(path)) as file: data = file.read_buffer()
+        with open(open_plain(path), "rb") as file: data = pa.py_buffer(file.read())
         if not data.size: return [], {}, ""  # just made
         source = pa.BufferReader(data)
         stream = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(use_threads=False))
@@ -155,6 +156,7 @@ def _read_file(path: Path) -> tuple[list, dict[int, int], str]:  # batches, rank
 def _check_names(column: Any) -> None:
     "Arrow itself trusts the indices of a dictionary, and would read beyond it."
     import numpy as np
+    column.dictionary.validate(full=True)  # names that are text
     index = np.asarray(column.indices).view("u4")  # a negative one is a large one then
     if len(index) and int(index.max()) >= len(column.dictionary): raise ValueError("a name that does not exist")
 
@@ -228,7 +230,7 @@ def read_metrics(directory: Path  # a run's folder
     "Every point of a run that can be had, also while it runs."
     directory = Path(directory)
     rings = _rings(directory)  # before the files, see above
-    numbers = {int(p.stem) for p in (directory/"metrics").glob("*.arrow") if p.stem.isdigit()}
+    numbers = {int(p.stem) for p in (directory/"metrics").glob("*.arrow") if p.stem.isdecimal()}
     found = [_read_attempt(metrics_path(directory, n), rings.get(n, {})) for n in sorted(numbers | set(rings))]
     table, losses = merge_attempts([t for t, _ in found]), [lost for _, lost in found if lost]
     if losses and not table.num_rows: raise DamagedError(f"No metrics can be read: {'; '.join(losses)}. Logs and checkpoints are intact.")
@@ -240,7 +242,7 @@ def read_system(directory: Path  # a run's folder
                 ) -> "pa.Table":  # step (seconds since the run began), time (unix seconds), rank, name, value
     "Every sample of a run's processes and devices, also while it runs."
     import pyarrow as pa
-    numbers = sorted(int(p.name.split(".")[0]) for p in (Path(directory)/"metrics").glob("*.system.arrow") if p.name.split(".")[0].isdigit())
+    numbers = sorted(int(p.name.split(".")[0]) for p in (Path(directory)/"metrics").glob("*.system.arrow") if p.name.split(".")[0].isdecimal())
     found = [_read_attempt(system_path(directory, n), {}) for n in numbers]
     for _, lost in found:
         if lost: warnings.warn(f"System metrics are damaged, what comes after that place is missing. {lost}", stacklevel=2)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..processes import open_plain
 from .stream import Pieces, stream_options
 
 if TYPE_CHECKING:
@@ -230,6 +231,9 @@ def _as_blocks(batch: "pa.RecordBatch") -> "np.ndarray":
         blocks[name] = np.asarray(column.flatten()).reshape(-1, 5) if blocks[name].ndim > 1 else np.asarray(column)
     return blocks
 
+def _content(path: Path) -> bytes:
+    with open(open_plain(path), "rb") as file: return file.read()
+
 def _stretches(path: Path, size: int) -> "list[tuple[Stretch, float, Any, np.ndarray, np.ndarray, np.ndarray]]":  # names; rank, name, block of each row
     "What can be used of an overview of a metrics file of that size."
     import numpy as np
@@ -237,7 +241,7 @@ def _stretches(path: Path, size: int) -> "list[tuple[Stretch, float, Any, np.nda
     found: list[Any] = []
     end, points = 0, 0
     try:
-        stream = pa.ipc.open_stream(pa.BufferReader(path.read_bytes()), options=pa.ipc.IpcReadOptions(use_threads=False))
+        stream = pa.ipc.open_stream(pa.BufferReader(_content(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
         while stream.schema == _schema():
             batch, data = stream.read_next_batch_with_custom_metadata()
             batch.validate()

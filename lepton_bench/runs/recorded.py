@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
+from ..processes import read_plain
 
 # %% ../../nbs/runs/16_recorded.ipynb #c004
 HEADLESS = "LEPTON_BENCH_RUN"  # the environment variable with the folder of the headless notebook's run
@@ -74,7 +75,7 @@ def record(name: str,  # what it is called in the sweep's table
 def read_recorded(directory: Path  # a run's folder
                   ) -> dict[str, Any]:  # name -> value, in the order of their first recording
     "What a run has recorded so far; a torn last line is left out."
-    try: lines = recorded_path(directory).read_bytes().split(b"\n")
+    try: lines = read_plain(recorded_path(directory)).split(b"\n")
     except OSError: return {}
     found: dict[str, Any] = {}
     for line in lines:

@@ -20,7 +20,7 @@ from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BenchError, DamagedError
-from ..processes import punch_hole
+from ..processes import open_plain, punch_hole
 from .values import Courier, on_device, to_number, whole_step
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _allocate(path: Path, capacity: int, rank: int) -> None:
 
 def _map(path: Path, write: bool) -> mmap.mmap:
     "The memory of a ring file."
-    fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC) if write else open_plain(path)
     try:
         size, head = os.fstat(fd).st_size, os.pread(fd, 24, 0)
         capacity = int.from_bytes(head[8:16], sys.byteorder)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GOING', 'STATUSES', 'runs_directory', 'metrics_path', 'system_path', 'ring_path', 'log_path', 'result_path',
            'source_directory', 'new_run_id', 'RunRecord', 'new_record', 'next_attempt', 'RunWriter', 'read_run',
-           'list_runs', 'find_run', 'git_commit', 'capture_source']
+           'list_runs', 'find_run', 'check_links', 'git_commit', 'capture_source']
 
 # %% ../../nbs/runs/20_store.ipynb #c002
 import getpass
@@ -21,11 +21,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from ..errors import BenchError, DamagedError
-from ..processes import ProcessId, write_atomically
+from ..processes import ProcessId, read_plain, write_atomically
+from .shapes import allowed, misshapen
 from ..settings import settings
 
 # %% ../../nbs/runs/20_store.ipynb #c005
@@ -169,22 +169,13 @@ def _lost(record: RunRecord, host: str) -> bool:
     if record.finished or not record.supervisor or record.host not in ("", host): return False
     return not ProcessId.from_dict(record.supervisor).alive()
 
-def _allowed(hint: Any) -> tuple[type, ...]:
-    "What a field may be, once it was JSON."
-    found = tuple(get_origin(part) or part for part in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
-    return (*found, int, float) if {int, float} & {*found} else found
-
-_ALLOWED = {f.name: _allowed(f.type) for f in fields(RunRecord)}
-_MOST_RANKS, _LAST = 1 << 16, 1e11  # what no run has: so many ranks, such a time (unix seconds)
+_ALLOWED = {f.name: allowed(f.type) for f in fields(RunRecord)}
 
 def _checked(found: Any) -> dict[str, Any]:
     "The fields of a record that somebody wrote."
     if found["status"] not in STATUSES: raise ValueError("an unknown status")
     known = {name: value for name, value in found.items() if name in _ALLOWED}
-    for name, value in known.items():
-        if not isinstance(value, _ALLOWED[name]): raise TypeError(f"{name} is a {type(value).__name__}")
-    if not all(0 <= (known.get(name) or 0) < _LAST for name in ("created", "started", "ended")): raise ValueError("a time that no run has")
-    if not 1 <= known.get("world_size", 1) <= _MOST_RANKS: raise ValueError("a number of ranks that no run has")
+    if part := misshapen(known, _ALLOWED): raise ValueError(f"{part} makes no sense")
     return known
 
 def _parse(content: bytes, host: str) -> RunRecord:
@@ -196,19 +187,11 @@ def _parse(content: bytes, host: str) -> RunRecord:
     return replace(record, status="lost", reason=record.reason or "its supervisor is gone") if lost else record
 
 # %% ../../nbs/runs/20_store.ipynb #c023
-def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        content = os.read(fd, 1 << 16)
-        while more := os.read(fd, 1 << 20): content += more
-        return content
-    finally: os.close(fd)
-
 def read_run(directory: Path  # the run's folder
              ) -> RunRecord:  # DamagedError if it cannot be read
     "What a run's folder says about it now."
     path = Path(directory)/"run.json"
-    try: return _parse(_read(str(path)), socket.gethostname())
+    try: return _parse(read_plain(str(path)), socket.gethostname())
     except FileNotFoundError: raise BenchError(f"{directory} has no run.json: it is not the folder of a run.") from None
     except (OSError, ValueError, TypeError, KeyError) as e:
         raise DamagedError(f"{path} cannot be read ({type(e).__name__}: {e}). The run's metrics, logs and checkpoints beside it "
@@ -234,7 +217,7 @@ def _records() -> Iterator[RunRecord]:
     "All runs, newest first."
     host = socket.gethostname()
     for entry in _folders():
-        try: record = _parse(_read(entry.path + "/run.json"), host)
+        try: record = _parse(read_plain(entry.path + "/run.json"), host)
         except FileNotFoundError:
             try: parts = [p for p in os.listdir(entry.path) if p not in ("metrics", "rings", "logs", "source")]
             except OSError: continue  # removed meanwhile
@@ -266,6 +249,16 @@ def find_run(text: str  # id, the unique start of one, or a name
     near = get_close_matches(text, [*known, *names], n=5, cutoff=.5)
     hint = f"Near: {', '.join(near)}." if near else f"The latest: {', '.join(names[:5])}." if names else "There are none yet."
     raise BenchError(f"There is no run {text!r} in {runs_directory()}. {hint}")
+
+# %% ../../nbs/runs/20_store.ipynb #d9c25c0a
+def check_links(directory: Path  # a run's folder
+                ) -> None:
+    "BenchError if there is a link in it that somebody who writes there would follow."
+    for folder, folders, files in os.walk(directory):
+        for path in (os.path.join(folder, name) for name in (*folders, *files)):
+            if not os.path.islink(path) or path == str(directory/"checkpoints"): continue
+            raise BenchError(f"run {directory.name} has a link in its folder: {os.path.relpath(path, directory)}. What goes on writes there; "
+                             "put the file itself in its place, or remove it.")
 
 # %% ../../nbs/runs/20_store.ipynb #c037
 def _git_folders(cwd: Path) -> tuple[Path, Path] | None:
