@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,22 @@ def pytest_report_header() -> list[str]:
     return [f"lepton_bench in {_place.root}, data sets from {data}"]
 
 
+_left: list[str] = []  # by this session, and by its workers when there are some (pytest-xdist)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    left = _place.shut_down()
+    _left.extend(_place.shut_down())
     _place.remove()
-    if left:
-        print("\nLEFT BEHIND by the tests:\n  " + "\n  ".join(left), file=sys.stderr)
+    if (output := getattr(session.config, "workeroutput", None)) is not None: output["left"] = _left
+    elif _left:
+        print("\nLEFT BEHIND by the tests:\n  " + "\n  ".join(_left), file=sys.stderr)
         if exitstatus in (0, 5): session.exitstatus = 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    "What a worker has left behind; one that crashed says nothing, and has failed already."
+    _left.extend(getattr(node, "workeroutput", {}).get("left", ()))
 
 
 _real_stderr: list[int] = []  # pytest replaces descriptor 2 while a test runs

@@ -166,7 +166,8 @@ def run_row(record: RunRecord, root: Path | None = None  # the folder that brows
     same = ("id", "kind", "status", "created", "started", "ended", "world_size", "allocation", "attempt", "checkpoint", "parent")
     headless = record.kind in ("notebook", "sweep")
     values = {k: _short(v) for k, v in islice((record.extra.get("values") or {}).items(), 24 if headless else 6)}
-    return {"key": record.id, "name": record.name[:200], **{k: getattr(record, k) for k in same}, "arguments": record.arguments[:200], "reason": (record.reason or "")[:300] or None,
+    return {"key": record.id, "name": record.name[:200], **{k: getattr(record, k) for k in same},
+            "arguments": record.arguments[:200], "reason": (record.reason or "")[:300] or None,
             "restarts": len(record.restarts), "step": record.steps, "progress": _progress(record), "values": values,
             **(headless_row(record, root) if headless else {})}
 
