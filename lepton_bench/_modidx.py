@@ -712,6 +712,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'lepton_bench/jupyter/cell_page.py'),
                                                 'lepton_bench.jupyter.cell_page.Page.store': ( 'jupyter/cell_page.html#page.store',
                                                                                                'lepton_bench/jupyter/cell_page.py'),
+                                                'lepton_bench.jupyter.cell_page.Page.told_before': ( 'jupyter/cell_page.html#page.told_before',
+                                                                                                     'lepton_bench/jupyter/cell_page.py'),
                                                 'lepton_bench.jupyter.cell_page._choice_text': ( 'jupyter/cell_page.html#_choice_text',
                                                                                                  'lepton_bench/jupyter/cell_page.py'),
                                                 'lepton_bench.jupyter.cell_page._displays_widgets_only': ( 'jupyter/cell_page.html#_displays_widgets_only',

@@ -174,7 +174,7 @@ class ProgressLine:
     def _done(self, record: RunRecord) -> tuple[dict[int, float], float]:  # rank -> steps, and how many there will be
         if record.kind != "function" and (told := record.extra.get("progress")) and not any(any(v.progress) for v in self.views):
             return {int(rank): done for rank, (done, _) in told.items()}, max(total for _, total in told.values())
-        told = {rank: view.progress for rank, view in enumerate(self.views) if any(view.progress) and all(map(math.isfinite, view.progress))}
+        told = {rank: view.progress for rank, view in enumerate(self.views) if any(view.progress)}
         if told: return {rank: done for rank, (done, _) in told.items()}, max(total for _, total in told.values())
         return {rank: float(view.step) for rank, view in enumerate(self.views) if view.step is not None}, 0.
 

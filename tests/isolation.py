@@ -34,7 +34,7 @@ class Isolation:
     def new(cls) -> "Isolation":
         "A place under /tmp, or inside the place that this process already runs in, so that the outer one sees what the inner one leaves."
         outer = os.environ.get("LEPTON_BENCH_TEST_PLACE")
-        root = Path(tempfile.mkdtemp(prefix="in-", dir=outer) if outer else tempfile.mkdtemp(prefix="lb-", dir="/tmp"))
+        root = Path(tempfile.mkdtemp(prefix="", dir=outer) if outer else tempfile.mkdtemp(prefix="lb-", dir="/tmp"))
         for name in ("home", "leases", "sockets", "config", "jupyter", "ipython"): (root/name).mkdir(mode=0o700)
         return cls(root)
 

@@ -143,7 +143,7 @@ def test_the_notebooks_functions_come_first_and_libraries_not_at_all(tmp_path, m
 SETUP = """import os, time
 import lepton_bench as lb
 from pathlib import Path
-def click(widget, do, of="", **values): widget.page.hear({"do": do, "of": of, "values": values, "id": 1})
+def click(widget, do, of="", **values): widget.page.hear({"do": do, "of": of, "values": values})
 def text(widget): return __import__("re").sub(r"<[^>]*>", " ", widget.draw())
 def until(condition, what="it", timeout=30):
     end = time.monotonic() + timeout

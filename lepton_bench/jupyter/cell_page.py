@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import uuid
+from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
@@ -119,7 +120,7 @@ class Page:
         self.handle: LastingDisplay | None = None
         self.widget: Any = None
         self.direct = _displays_widgets_only()
-        self.over, self.stored = False, ""
+        self.over, self.stored, self.heard = False, "", deque[str](maxlen=1000)
 
     def bundle(self) -> dict[str, Any]:
         "What stays in the notebook."
@@ -149,11 +150,20 @@ class Page:
         if want == "series":
             reply, buffers = self.face.answer(content)
             return widget.send({**reply, "id": content.get("id"), "run": content.get("run")}, buffers=buffers)
+        if self.told_before(content): return
         try: self.face.hear(str(do), str(content.get("of") or ""), content.get("values") or {})
         except Exception as e: problem = f"{type(e).__name__}: {e}"  # the browser says it
         self.refresh()
         if do == "look": widget.send({"kind": "looked"})
         elif "id" in content: widget.send({"kind": "heard", "id": content["id"], "problem": problem})
+
+    def told_before(self, content: dict) -> bool:
+        "Whether this click was heard already: a browser that is not answered tells it once more."
+        if (id := content.get("id")) is None: return False
+        with self.lock:
+            again = id in self.heard
+            self.heard.append(id)
+            return again
 
     def refresh(self) -> None:
         "Send what has changed."

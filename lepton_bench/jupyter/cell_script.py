@@ -52,14 +52,16 @@ _PAGE = """
 const open = (model, moved) => {
   const root = document.createElement('div'), body = document.createElement('div'), note = document.createElement('p');
   const heard = new Set(), plots = new Map(), undo = [];
-  let last = 0, looking = 0, typing;
+  let looking = 0, pause = 1500, typing;
   root.className = 'lb-page'; note.className = 'lb-page-note'; note.setAttribute('role', 'status'); note.hidden = true;
   root.append(body, note);
   const listen = (name, callback) => { model.on(name, callback); undo.push(() => model.off(name, callback)); };
   const say = text => { note.textContent = text; note.hidden = false; };
   const tell = content => {
-    const id = ++last; heard.add(id); model.send({ ...content, id });
-    setTimeout(() => heard.has(id) && say('the kernel is busy and hears this when its cell has ended'), 2500);
+    const id = `${Math.random()}`, unheard = (wait, then) => setTimeout(() => heard.has(id) && then(), wait);
+    heard.add(id); model.send({ ...content, id });
+    unheard(1500, () => model.send({ ...content, id }));
+    unheard(4000, () => say('the kernel is busy and hears this when its cell has ended'));
   };
   const draw = () => {
     const held = [...body.querySelectorAll('[data-tail]')].filter(e => e.scrollHeight - e.scrollTop - e.clientHeight > 8).map(e => [e, e.scrollTop]);
@@ -111,11 +113,11 @@ const open = (model, moved) => {
     if (document.hidden || !root.isConnected || performance.now() < looking) return;
     const box = root.getBoundingClientRect();
     if (!box.width || box.bottom < 0 || box.top > innerHeight) return;
-    looking = performance.now() + 60000; model.send({ do: 'look' });
+    looking = performance.now() + (pause = Math.min(60000, 2 * pause)); model.send({ do: 'look' });
   }, 500);
   listen('change:html', draw);
   listen('msg:custom', m => {
-    if (m.kind === 'looked') looking = performance.now() + 2000;
+    if (m.kind === 'looked') { looking = performance.now() + 2000; pause = 1500; }
     if (m.kind === 'heard') { heard.delete(m.id); note.hidden = true; draw(); if (m.problem) say(m.problem); }
   });
   draw();

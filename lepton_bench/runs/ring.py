@@ -7,6 +7,7 @@ __all__ = ['record_type', 'Ring', 'last_values', 'shrink_ring', 'headless_factor
 
 # %% ../../nbs/runs/24_ring.ipynb #c002
 import atexit
+import math
 import mmap
 import multiprocessing
 import os
@@ -79,7 +80,9 @@ class _RingMemory:
 
     def set_progress(self, done: float, total: float) -> None: self._floats[_DONE], self._floats[_TOTAL] = done, total
 
-    def progress(self) -> tuple[float, float]: return self._floats[_DONE], self._floats[_TOTAL]
+    def progress(self) -> tuple[float, float]:  # done, total; zeros: not told, or no number
+        found = self._floats[_DONE], self._floats[_TOTAL]
+        return found if all(map(math.isfinite, found)) else (0., 0.)
 
     def _sequence(self, index: int) -> int:
         "What the slot of point `index` says."

@@ -24,9 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if missing and not os.environ.get("CI"): item.add_marker(pytest.mark.skip(reason="; ".join(missing)))
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def browser() -> Iterator[None]:
-    "One for all tests of this folder; each has a page of its own."
+    "One for all tests of a file; each has a page of its own. No longer: beside Playwright no other event loop runs."
     lab.pictures = bool(os.environ.get("LEPTON_BENCH_SCREENSHOTS"))
     with one_browser() if chromium() else nullcontext(): yield
 

@@ -196,17 +196,22 @@ def test_a_reload_keeps_the_layout(sidebar, server):
 def test_by_keyboard_alone_and_in_every_theme(sidebar, screenshots):
     page, node = sidebar.page, sidebar.node
     palette = page.locator(".lm-CommandPalette-input, .lm-CommandPalette input").first
+    found = page.locator(".lm-CommandPalette-item.lm-mod-active", has_text="Allocate Devices")
 
-    def opened() -> bool:  # shortcuts are not there from the first moment on
+    def seen() -> str: return page.evaluate("""[document.hasFocus(), document.activeElement.outerHTML.slice(0, 300),
+        ...[...document.querySelectorAll('.jp-Dialog, .lm-CommandPalette')].map(e => e.innerText.slice(0, 300))].join(' | ')""")
+
+    def chosen() -> bool:  # shortcuts are not there from the first moment on, and a page that is still busy may close the palette again
+        page.keyboard.press("Escape")
         page.keyboard.press("Control+Shift+C")
-        with contextlib.suppress(Late): palette.wait_for(timeout=3000)
-        return palette.is_visible()
-    until(opened, "the command palette", 30)
-    page.keyboard.type("allocate devices")
-    page.locator(".lm-CommandPalette-item.lm-mod-active", has_text="Allocate Devices").wait_for()
+        with contextlib.suppress(Late):
+            palette.wait_for(timeout=3000)
+            page.keyboard.type("allocate devices")
+            found.wait_for(timeout=3000)
+        return found.is_visible()
+    until(chosen, "the command in the palette", 45, seen)
     page.keyboard.press("Enter")
-    until(lambda: page.evaluate("document.activeElement.type") == "number", "the form has the focus", 30,
-          lambda: page.evaluate("document.activeElement.outerHTML")[:300])
+    until(lambda: page.evaluate("document.activeElement.type") == "number", "the form has the focus", 30, seen)
     for theme in ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"):
         sidebar.theme(theme)
         page.screenshot(path=screenshots/f"sidebar-{theme.lower().replace(' ', '-')}.png")
