@@ -62,21 +62,23 @@ $(VENV)/has-torch: | $(VENV)/bin/python
 	if found=$$($(call torch,$(VENV)/bin/python)); then echo "set-up: torch $$found is kept"
 	elif [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then
 	  echo "set-up: torch, the CUDA build, since there is an NVIDIA driver"
-	  $(VENV)/bin/pip install -q "$${index[@]}" torch
+	  $(VENV)/bin/pip install -q --no-compile "$${index[@]}" torch
 	else
 	  echo "set-up: torch 2.13.0, the CPU build"
-	  $(VENV)/bin/pip install -q "$${index[@]}" -c constraints.txt torch==2.13.0 || {
+	  $(VENV)/bin/pip install -q --no-compile "$${index[@]}" -c constraints.txt torch==2.13.0 || {
 	    echo "set-up: no CPU build at hand, the default build is taken (TORCH_INDEX can name an index that has the small one)"
-	    $(VENV)/bin/pip install -q "$${index[@]}" torch==2.13.0
+	    $(VENV)/bin/pip install -q --no-compile "$${index[@]}" torch==2.13.0
 	  }
 	fi
 	touch $@
 
-# packages, pinned, and this folder itself, editable; ready-dev also has what the tests need
-$(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints.txt | $(VENV)/has-torch $(PLOT)
-	@echo "set-up: packages"
+# torch, and beside it the extension; then packages, pinned, and this folder itself, editable; ready-dev also has what the tests need
+$(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(MAKE) --silent -j2 $(VENV)/has-torch $(PLOT)
+	echo "set-up: packages"
 	{ grep -v '^torch==' constraints.txt; echo "torch==$$($(call torch,$(VENV)/bin/python))"; } > $(VENV)/constraints.txt
-	$(VENV)/bin/pip install -q -c $(VENV)/constraints.txt -e '.$(if $(filter dev,$*),[dev])'
+	$(VENV)/bin/pip install -q --no-compile -c $(VENV)/constraints.txt -e '.$(if $(filter dev,$*),[dev])'
+	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # on all cores; some packages carry files that are no Python
 	touch $@
 
 # JupyterLab's panels and the plot that lives in a cell are TypeScript: built again when extension/ changed. Without Node there are no panels, and plots are pictures

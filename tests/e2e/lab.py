@@ -71,8 +71,9 @@ def environment(place: Any,  # Isolation
                 enabled: bool = True,  # the server extension
                 ) -> dict[str, str]:
     "Of a server with this folder's extension, whatever is installed; a page hands its commands to the test."
-    extensions, config = folder/".share"/"labextensions", folder/".etc"/"jupyter_server_config.d"
-    for made in (extensions, config): made.mkdir(parents=True, exist_ok=True)
+    extensions, config, page = (folder/name for name in (".share/labextensions", ".etc/jupyter_server_config.d", ".etc/labconfig"))
+    for made in (extensions, config, page): made.mkdir(parents=True, exist_ok=True)
+    (page/"page_config.json").write_text('{"buildAvailable": false, "buildCheck": false}')  # whether JupyterLab itself has to be built is no question here
     if not (extensions/"lepton-bench").exists(): (extensions/"lepton-bench").symlink_to(EXTENSION)
     (config/"lepton_bench.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"lepton_bench": enabled}}}))
     for name, app in (("lab", "LabApp"), ("notebook", "JupyterNotebookApp")):
