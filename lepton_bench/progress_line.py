@@ -7,7 +7,6 @@ __all__ = ['duration_text', 'unit_of', 'rate_text', 'value_text', 'values_text',
            'behind', 'glance', 'ProgressLine', 'summary']
 
 # %% ../nbs/47_progress_line.ipynb #c002
-import math
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
