@@ -179,7 +179,7 @@ def test_a_restart_is_marked_live_and_in_the_picture(server, page, folder, scree
     write_notebook(folder/"again.ipynb", [TAKE, RESTARTED, "run.plot()", "run.wait(60)\nalloc.release()"])
     notebook = Notebook(page, server, "again.ipynb")
     notebook.run_all()
-    until(lambda: "restarted 1×" in page.locator(".lb-panel figcaption").first.inner_text(), "the restart is marked", 60,
+    until(lambda: "restarted 1×" in " ".join(page.locator(".lb-panel figcaption").all_inner_texts()), "the restart is marked", 90,
           lambda: page.locator(".lb-plot").all_inner_texts())
     until(lambda: "199" in page.locator(".lb-panel [role=img]").first.get_attribute("aria-label"), "the second attempt has come to its last step", 60,
           lambda: page.locator(".lb-panel [role=img]").first.get_attribute("aria-label"))

@@ -58,6 +58,7 @@ class Sidebar:
         page.wait_for_function("window.jupyterapp && window.jupyterapp.restored", timeout=60_000)
         page.evaluate("window.jupyterapp.restored.then(() => 1)")
         page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
+        page.locator(".jp-Launcher").first.wait_for(timeout=60_000)  # it takes the focus when it comes
         self.node = page.locator("#lepton-bench-sidebar")
         self.show()
         if connected: self.node.locator(".jp-lb-tile").first.wait_for(timeout=30_000)

@@ -1,9 +1,9 @@
 /** The form that asks for devices; what it means is in form.ts. */
-import { useEffect, useId, useLayoutEffect, useRef, type ReactNode } from 'react';
+import { useId, useLayoutEffect, useRef, type ReactNode } from 'react';
 import type { DeviceRow } from '../tokens';
 import { useBench } from './context';
 import type { AllocateForm, Fields } from './form';
-import { useSignal } from './hooks';
+import { useFocus, useSignal } from './hooks';
 import { Ago } from './pieces';
 
 const ENGINES = ['local'];
@@ -17,7 +17,7 @@ function Fieldset({ form, devices, id }: { form: AllocateForm; devices: Readonly
   const { trans } = useBench();
   const { fields } = form;
   const first = useRef<HTMLInputElement>(null);
-  useEffect(() => first.current?.select(), []);
+  useFocus(first);
   const kinds = [...new Set([...devices.values()].map(d => d.kind))];
   if (fields.kind && !kinds.includes(fields.kind as DeviceRow['kind'])) kinds.push(fields.kind as DeviceRow['kind']);
   const free = [...devices.values()].filter(d => d.state === 'free').length;

@@ -1,6 +1,6 @@
 /** From signals to React, at most once per frame. */
 import type { ISignal } from '@lumino/signaling';
-import { useEffect, useReducer, useRef, useState, useSyncExternalStore } from 'react';
+import { useEffect, useReducer, useRef, useState, useSyncExternalStore, type RefObject } from 'react';
 import type { ITable, Row } from '../tokens';
 
 export interface Look<T> {
@@ -42,6 +42,19 @@ export function useSignal(signal: ISignal<any, void>): void {
     signal.connect(again);
     return () => void signal.disconnect(again);
   }, [signal]);
+}
+
+/** The focus for a form's first field when it opens. A command palette that closes gives it to the main area one or two frames later: then it is taken once more. */
+export function useFocus(field: RefObject<HTMLInputElement>): void {
+  useEffect(() => {
+    let frame = 0;
+    const take = (left: number): void => {
+      if (!field.current?.form?.contains(document.activeElement)) field.current?.select();
+      if (left) frame = requestAnimationFrame(() => take(left - 1));
+    };
+    take(3);
+    return () => cancelAnimationFrame(frame);
+  }, [field]);
 }
 
 const lookers = new Set<() => void>();
