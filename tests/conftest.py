@@ -1,6 +1,7 @@
 """Every test runs in a place of its own (see isolation.py), and the session fails when something of ours is left there."""
 import faulthandler
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,12 @@ def pytest_runtest_teardown() -> Iterator[None]:
 def place() -> Isolation:
     "The folder that LEPTON_BENCH_HOME, _LEASES and _SOCKETS point into."
     return _place
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_runs_of_others() -> None:
+    "Each file of tests begins with an empty list of runs, whichever were before it in this place."
+    shutil.rmtree(_place.root/"home"/"runs", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ TUTORIALS = {"epochs": 2, "train_size": 12_000, "images": 3000}
 ACCURACIES = {"90_quickstart.ipynb": .78}
 
 # pytest's workers: a test waits for processes, kernels and browsers most of its time. The files that take longest begin first.
-WORKERS = 4
+WORKERS = 3
 LONGEST = ("test_headless", "test_chaos", "e2e/test_dashboard", "test_sweeps", "e2e/test_cell_widgets", "e2e/test_resilience", "e2e/test_lab", "test_server")
 
 

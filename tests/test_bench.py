@@ -17,7 +17,7 @@ from lepton_bench.processes import ProcessId, descendants
 from lepton_bench.run import get_run
 
 
-def until(condition, timeout: float = 20., what: str = "the condition"):
+def until(condition, timeout: float = 60., what: str = "the condition"):
     "Polls a condition, bounded."
     end = time.monotonic() + timeout
     while time.monotonic() < end:

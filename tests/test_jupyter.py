@@ -77,7 +77,7 @@ def test_the_kernel_stays_free(kernel):
 def test_interrupts_in_a_kernel(kernel):
     kernel.run("run = alloc.launch(time.sleep, 1000)")
     def says(number, text):
-        message = kernel.client.get_iopub_msg(timeout=20)
+        message = kernel.client.get_iopub_msg(timeout=60)
         return message["parent_header"].get("msg_id") == number and text in message["content"].get("text", "")
     def waits(): return any(a["name"] == "greedy" for a in lb.allocations())
     for cell, ready in (("run.wait()", lambda: True), ("lb.allocate(1, name='greedy')", waits)):
@@ -85,8 +85,8 @@ def test_interrupts_in_a_kernel(kernel):
         until(lambda number=number: says(number, "inside"), what="a cell that runs")
         until(ready, what="a ticket in the queue")
         kernel.interrupt()
-        reply = kernel.client.get_shell_msg(timeout=30)
-        while reply["parent_header"]["msg_id"] != number: reply = kernel.client.get_shell_msg(timeout=30)
+        reply = kernel.client.get_shell_msg(timeout=60)
+        while reply["parent_header"]["msg_id"] != number: reply = kernel.client.get_shell_msg(timeout=60)
         assert reply["content"]["status"] == "error" and reply["content"]["ename"] == "KeyboardInterrupt"
     assert kernel.value("run.status") == "running" and kernel.value("[a['name'] for a in lb.allocations()]") == [lb.allocations()[0]["name"]]
     assert kernel.value("run.stop().status") == "stopped"

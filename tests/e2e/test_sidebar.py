@@ -2,7 +2,6 @@
 import contextlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,7 +40,6 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder, place) -> Iterator[str]:
-    shutil.rmtree(Path(place.environment()["LEPTON_BENCH_HOME"])/"runs", ignore_errors=True)  # other tests': the first look is at an empty list
     settings = folder/".lab"/"settings"/"lepton-bench"/"plugin.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"count": 2, "pauseAfter": 1}))
