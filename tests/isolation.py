@@ -25,6 +25,11 @@ def mirror() -> str:
     return str(MIRROR) if (MIRROR/"fashion_mnist").is_dir() else ""
 
 
+def patience(seconds: float) -> float:
+    "How long to wait for what must come within some seconds: beside other tests everybody is slower."
+    return seconds*(3 if "PYTEST_XDIST_WORKER" in os.environ else 1)
+
+
 @dataclass(frozen=True)
 class Isolation:
     "A fresh folder for one test run."

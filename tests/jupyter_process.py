@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from isolation import REPOSITORY, Isolation
+from isolation import REPOSITORY, Isolation, patience
 from websocket import WebSocket, create_connection
 
 CONFIG = REPOSITORY/"jupyter-config"/"server-config"/"lepton_bench.json"
@@ -111,7 +111,7 @@ class PageProcess:
         return message
 
     def until(self, found: Any, timeout: float = 60.) -> Any:
-        end = time.monotonic() + timeout
+        end = time.monotonic() + patience(timeout)
         while not (value := found()):
             self.socket.settimeout(max(.01, end - time.monotonic()))
             self.read()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from isolation import Isolation
+from isolation import Isolation, patience
 from jupyter_process import JupyterProcess, take_rows
 from jupyter_server.auth import Authorizer
 from pytest_jupyter.jupyter_server import *  # noqa: F403  # its fixtures, for this file only
@@ -86,7 +86,7 @@ class Socket:
 
     async def until(self, found: Callable[[], Any], timeout: float = 60.) -> Any:
         "Read on until something is there."
-        end = time.monotonic() + timeout
+        end = time.monotonic() + patience(timeout)
         while not (value := found()): await self.read(end - time.monotonic())
         return value
 

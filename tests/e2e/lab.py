@@ -16,6 +16,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from isolation import patience  # noqa: E402
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
 AXE = REPOSITORY/"extension"/"node_modules"/"axe-core"/"axe.min.js"
@@ -34,7 +37,7 @@ def chromium() -> str | None:
 
 def until(condition: Callable[[], Any], what: str, timeout: float = 60., look: Callable[[], Any] = str) -> Any:
     "Polls a condition, bounded; `look` says what is there instead."
-    end = time.monotonic() + timeout
+    end = time.monotonic() + patience(timeout)
     while time.monotonic() < end:
         if value := condition(): return value
         time.sleep(.1)
@@ -180,6 +183,7 @@ def browser_page(size: tuple[int, int] = (1280, 900)) -> Iterator[Any]:
     "A fresh page, in a fresh headless browser if there is none."
     with nullcontext(_browser[0]) if _browser else one_browser() as browser:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+        context.set_default_timeout(60_000)
         page = context.new_page()
         if not pictures: page.screenshot = lambda **_: b""
         try: yield page
@@ -209,8 +213,8 @@ class Notebook:
     def theme(self, dark: bool) -> None:
         name = f"JupyterLab {'Dark' if dark else 'Light'}"
         self.menu("Settings", "Theme", name)
-        self.page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=10_000)
-        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=10_000)
+        self.page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=60_000)
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
 
     def cell(self, text: str) -> Any:
         "The code cell with that text in its source."

@@ -42,7 +42,7 @@ def points(widget) -> int:
 
 
 def grows(widget, least: int = 40) -> None:
-    widget.locator("[data-plot]").wait_for(state="attached", timeout=30_000)
+    widget.locator("[data-plot]").wait_for(state="attached", timeout=60_000)
     widget.locator("[data-plot]").evaluate("e => e.scrollIntoView({block: 'center'})")  # what nobody sees asks for nothing
     before = until(lambda: points(widget), "the plot shows points", 30, widget.inner_text)
     until(lambda: points(widget) > before + least, "the plot grows", 30, lambda: (before, widget.inner_text()))
@@ -96,7 +96,7 @@ def test_allocate_launch_watch_and_stop_beside_a_busy_cell(server, page, folder,
     launcher.get_by_label("optimizer").select_option(label="adam")
     says(launcher, "run = lb.attach('brave-otter').launch(train, epochs=30, optimizer='adam')")
     launcher.get_by_role("button", name="Launch", exact=True).dblclick()
-    launcher.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
+    launcher.locator(".lb-plot canvas").first.wait_for(timeout=60_000)
     grows(launcher)
     assert launcher.locator("[data-plot]").count() == 1 and launcher.locator(".lb-panel").count() == 2 and not notebook.finished("# busy")
     says(launcher, "epoch 1 loss")
@@ -138,7 +138,7 @@ def test_what_a_reloaded_a_restarted_and_a_reopened_notebook_show(server, page, 
     grows(launcher)
     (folder/"go-again").touch()
     monitor = notebook.cell("lb.widgets.Monitor(")
-    monitor.locator(".lb-page").wait_for(state="attached", timeout=30_000)
+    monitor.locator(".lb-page").wait_for(state="attached", timeout=60_000)
     grows(monitor)
     notebook.show("lb.widgets.Monitor(", screenshots/"widgets-monitor.png")
     document = saved(page, folder/"again.ipynb")
@@ -173,17 +173,17 @@ def test_what_a_reloaded_a_restarted_and_a_reopened_notebook_show(server, page, 
         notebook.cell(text).locator(".cm-content").first.click()
         page.keyboard.press("Shift+Enter")
     allocator = notebook.cell("lb.widgets.Allocator(")
-    allocator.get_by_role("button", name="Join").wait_for(timeout=30_000)
+    allocator.get_by_role("button", name="Join").wait_for(timeout=60_000)
     notebook.show("lb.widgets.Allocator(", screenshots/"widgets-join.png")
     click(allocator, "Join")
-    allocator.get_by_role("button", name="Release").wait_for(timeout=20_000)
+    allocator.get_by_role("button", name="Release").wait_for(timeout=60_000)
     saved(page, folder/"again.ipynb")
 
     command = [sys.executable, "-c", "import json, sys; p = sys.argv[1]; n = json.load(open(p)); json.dump(n, open(sys.argv[2], 'w'))"]
     subprocess.run([*command, folder/"again.ipynb", folder/"reopened.ipynb"], check=True, stdin=subprocess.DEVNULL, timeout=20)
     other = Notebook(page, server, "reopened.ipynb")  # by somebody else: another file, another kernel
     shown = other.cell("lb.widgets.Launcher(").locator(".jp-OutputArea-output img")
-    shown.first.wait_for(timeout=20_000)
+    shown.first.wait_for(timeout=60_000)
     assert "Error displaying widget" not in other.panel.inner_text() and "was stopped" in other.cell("lb.widgets.Monitor(").inner_text()
     other.show("lb.widgets.Launcher(", screenshots/"widgets-reopened.png")
 

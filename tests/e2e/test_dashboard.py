@@ -99,17 +99,17 @@ class Dashboard:
     def ready(self) -> "Dashboard":
         self.page.wait_for_function("window.jupyterapp && window.jupyterapp.restored", timeout=60_000)
         self.page.evaluate("window.jupyterapp.restored.then(() => 1)")
-        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=20_000)
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
         return self
 
     def open(self, run: str) -> None:
         self.page.evaluate("run => window.jupyterapp.commands.execute('lepton-bench:open-run', {run}).then(() => 1)", run)
-        self.root.wait_for(timeout=10_000)
+        self.root.wait_for(timeout=60_000)
 
     def theme(self, name: str) -> None:
         self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
-        self.page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=10_000)
-        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=10_000)
+        self.page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=60_000)
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
 
     def tab(self, name: str) -> None: self.root.get_by_role("tab", name=name).click()
 
@@ -278,7 +278,7 @@ def test_access_in_every_theme(training, server, page, screenshots):
             board.tab(tab)
             until(lambda: len(board.root.inner_text()) > 100, "something is shown", 10)
             page.mouse.move(2, 2)
-            page.wait_for_function(FADED, timeout=10_000)
+            page.wait_for_function(FADED, timeout=60_000)
             end = time.monotonic() + 5
             while (problems := board.problems()) and time.monotonic() < end: pass  # a theme's colours come one after the other
             page.screenshot(path=screenshots/f"dashboard-{tab.lower()}-{theme.split(maxsplit=1)[1].replace(' ', '-').lower()}.png")

@@ -52,7 +52,7 @@ def look_at_tabs(board: Any) -> None:
         seen.add(left[0])
         try: board.get_by_role("tab", name=left[0], exact=True).click(timeout=5000)
         except Late: assert left[0] not in board.get_by_role("tab").all_inner_texts()
-        board.locator(".jp-lb-Page:visible").wait_for(timeout=20_000)
+        board.locator(".jp-lb-Page:visible").wait_for(timeout=60_000)
 
 
 def look(page: Any, address: str, ids: list[str], screenshots: Path) -> None:
@@ -62,13 +62,13 @@ def look(page: Any, address: str, ids: list[str], screenshots: Path) -> None:
     page.evaluate("window.jupyterapp.restored.then(() => 1)")
     sidebar = page.locator("#lepton-bench-sidebar")
     if not sidebar.is_visible(): page.locator(".jp-SideBar [data-id='lepton-bench-sidebar']").click()
-    sidebar.get_by_text("a good one").first.wait_for(timeout=30_000)
+    sidebar.get_by_text("a good one").first.wait_for(timeout=60_000)
     until(lambda: HTML[:20] in sidebar.inner_text(), "names are shown as they are", look=sidebar.inner_text)
     page.screenshot(path=screenshots/"hostile-list.png")
     for id in [*ids, "20260101-000000-0000"]:
         page.evaluate("run => window.jupyterapp.commands.execute('lepton-bench:open-run', {run}).then(() => 1)", id)
         board = page.locator(".jp-lb-Dashboard:visible")
-        board.wait_for(timeout=20_000)
+        board.wait_for(timeout=60_000)
         look_at_tabs(board)
         page.screenshot(path=screenshots/f"hostile-{ids.index(id) if id in ids else 'damaged'}.png")
     board.get_by_role("tab", name="About").click()

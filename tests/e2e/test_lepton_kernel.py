@@ -19,7 +19,7 @@ def test_from_the_launcher(page, server, screenshots):
     page.keyboard.type("import torch, os; print(torch.ones(2).sum(), os.environ['LEPTON_BENCH_HELD'].split('=')[0])")
     page.keyboard.press("Shift+Enter")
     output = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output").first
-    output.wait_for(timeout=30_000)
+    output.wait_for(timeout=60_000)
     assert "tensor(2.) " in output.inner_text()
     page.screenshot(path=screenshots/"kernel-with-a-device.png")
     held = output.inner_text().split()[-1]

@@ -48,7 +48,7 @@ def start(page, server: str, folder: Path, name: str, *more: str) -> Notebook:
     notebook = Notebook(page, server, f"{name}.ipynb")
     notebook.run_all()
     until(lambda: notebook.finished("run.plot("), "the plot's cell has run", 60, notebook.errors)
-    page.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
+    page.locator(".lb-plot canvas").first.wait_for(timeout=60_000)
     return notebook
 
 
@@ -72,7 +72,7 @@ def test_it_grows_beside_a_busy_cell_survives_a_reload_and_leaves_a_picture(serv
     (folder/"go-live").touch()  # JupyterLab reaches a kernel only when it is not busy
     until(lambda: notebook.finished("# busy"), "the busy cell has ended", 20)
     page.reload()
-    page.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
+    page.locator(".lb-plot canvas").first.wait_for(timeout=60_000)
     grows(page)
     notebook.panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     assert page.locator(".lb-plot").count() == 1
@@ -92,7 +92,7 @@ def test_it_grows_beside_a_busy_cell_survives_a_reload_and_leaves_a_picture(serv
 
     again = Notebook(page, server, "live.ipynb")  # reopened
     shown = again.cell("run.plot(").locator(".jp-OutputArea-output img")
-    shown.first.wait_for(timeout=20_000)
+    shown.first.wait_for(timeout=60_000)
     assert shown.count() == 1 and "Error displaying widget" not in again.panel.inner_text()
 
 
@@ -127,7 +127,7 @@ def test_the_stop_button_ends_the_waiting_and_stop_ends_the_run(server, page, fo
     write_notebook(folder/"stop.ipynb", cells)
     notebook = Notebook(page, server, "stop.ipynb")
     notebook.run_all()
-    page.locator(".lb-plot canvas").first.wait_for(timeout=30_000)
+    page.locator(".lb-plot canvas").first.wait_for(timeout=60_000)
     grows(page)
     page.locator("[data-jp-item-name='interrupt']").first.click()
     until(lambda: "KeyboardInterrupt" in notebook.output("run.wait()"), "the waiting has ended", 20, lambda: notebook.output("run.wait()"))

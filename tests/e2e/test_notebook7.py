@@ -38,7 +38,7 @@ def test_a_notebook_and_its_dashboard(tmp_path, place, screenshots):
             until(lambda: "running" in item.inner_text(), "the toolbar says that the run goes", 30, item.inner_text)
             item.click()
             page.locator(".lm-Menu-item", has_text="Open").first.click()
-            page.locator(".jp-lb-Dashboard canvas").first.wait_for(timeout=30_000)
+            page.locator(".jp-lb-Dashboard canvas").first.wait_for(timeout=60_000)
             page.screenshot(path=screenshots/"notebook7.png")
             (tmp_path/"stop").touch()
             until(lambda: page.locator(".jp-lb-Dashboard [data-status='done']").count(), "the dashboard says that it is done", 30)

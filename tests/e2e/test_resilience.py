@@ -62,8 +62,8 @@ class Bench:
     def open(self) -> None:
         "The dashboard, through the list of runs."
         self.page.locator(".jp-SideBar [data-id='lepton-bench-sidebar']").first.click()
-        self.page.locator(f"#lepton-bench-sidebar [data-run='{self.run}']").dblclick(timeout=30_000)
-        self.page.locator(".jp-lb-Dashboard canvas").first.wait_for(timeout=30_000)
+        self.page.locator(f"#lepton-bench-sidebar [data-run='{self.run}']").dblclick(timeout=60_000)
+        self.page.locator(".jp-lb-Dashboard canvas").first.wait_for(timeout=60_000)
 
     def tab(self, label: str) -> None: self.page.locator(".lm-DockPanel-tabBar .lm-TabBar-tabLabel", has_text=label).first.click()
 

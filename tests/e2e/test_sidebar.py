@@ -59,7 +59,7 @@ class Sidebar:
         page.locator(".jp-Launcher").first.wait_for(timeout=60_000)  # it takes the focus when it comes
         self.node = page.locator("#lepton-bench-sidebar")
         self.show()
-        if connected: self.node.locator(".jp-lb-tile").first.wait_for(timeout=30_000)
+        if connected: self.node.locator(".jp-lb-tile").first.wait_for(timeout=60_000)
 
     def show(self) -> None:
         "By its icon, unless it is shown."
@@ -86,8 +86,8 @@ class Sidebar:
         page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Settings$")).click()
         page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Theme$")).hover()
         page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{name}$")).click()
-        page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=10_000)
-        page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=10_000)
+        page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=60_000)
+        page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
 
     def problems(self) -> list[str]:
         "What axe-core finds serious, in the sidebar and in the status bar."
@@ -136,7 +136,7 @@ def test_allocate_watch_stop_release(sidebar, server, place, folder, screenshots
 
     run = launch(place, folder, "mine")
     row = node.locator(f"[data-run='{run}']")
-    row.get_by_role("progressbar").wait_for(timeout=30_000)
+    row.get_by_role("progressbar").wait_for(timeout=60_000)
     before = row.inner_text()
     until(lambda: "loss" in row.inner_text() and row.inner_text() != before, "the row moves", 20, row.inner_text)
     assert "left" in row.inner_text() and "--lr" in row.inner_text()
@@ -152,10 +152,10 @@ def test_allocate_watch_stop_release(sidebar, server, place, folder, screenshots
     row.focus()
     page.keyboard.press("Delete")
     sidebar.dialog("Delete")
-    row.wait_for(state="detached", timeout=20_000)
+    row.wait_for(state="detached", timeout=60_000)
 
     node.get_by_role("button", name="Release mine").dblclick()
-    node.locator("[data-allocation='mine']").wait_for(state="detached", timeout=30_000)
+    node.locator("[data-allocation='mine']").wait_for(state="detached", timeout=60_000)
     until(lambda: set(sidebar.devices()) == {"free"}, "all devices are free", 20, sidebar.devices)
     assert not page.locator(".jp-Dialog").count(), "nothing was lost: nothing was asked"
 
@@ -166,7 +166,7 @@ def test_release_while_running_asks_and_a_second_page_keeps_in_step(sidebar, ser
     with sidebar.page.context.browser.new_page() as page:
         other = Sidebar(page, server)
         run = launch(place, folder, "both")
-        for one in (sidebar, other): one.node.locator(f"[data-run='{run}']").get_by_role("progressbar").wait_for(timeout=30_000)
+        for one in (sidebar, other): one.node.locator(f"[data-run='{run}']").get_by_role("progressbar").wait_for(timeout=60_000)
         sidebar.node.get_by_role("button", name="Release both").dblclick()  # the second click does not close the question
         assert "run is going on" in sidebar.page.locator(".jp-Dialog").inner_text()
         sidebar.page.screenshot(path=screenshots/"sidebar-release.png")
@@ -185,7 +185,7 @@ def test_a_reload_keeps_the_layout(sidebar, server):
     node.locator(".jp-lb-table").wait_for()
     node.locator(".jp-AccordionPanel-title", has_text=re.compile("Allocations", re.I)).locator(".lm-AccordionPanel-titleLabel").click()
     until(lambda: not node.locator(".jp-lb-empty", has_text="No allocations").is_visible(), "the section is closed", 10)
-    with sidebar.page.expect_response(lambda r: "/api/workspaces/" in r.url and r.request.method == "PUT", timeout=30_000): pass
+    with sidebar.page.expect_response(lambda r: "/api/workspaces/" in r.url and r.request.method == "PUT", timeout=60_000): pass
     sidebar.page.reload()
     node.locator(".jp-lb-table").wait_for(timeout=60_000)
     until(lambda: node.locator(".jp-AccordionPanel-title[aria-expanded=false]").count() == 1, "one section is closed", 20)
@@ -238,7 +238,7 @@ def test_out_of_sight_it_asks_for_nothing_and_goes_on_without_a_gap(sidebar, pla
     run = launch(place, folder, "unseen")
     assert len(sockets) == 1 and not sidebar.node.locator(f"[data-run='{run}']").count()
     page.evaluate(hide, False)
-    sidebar.node.locator(f"[data-run='{run}']").get_by_role("progressbar").wait_for(timeout=20_000)
+    sidebar.node.locator(f"[data-run='{run}']").get_by_role("progressbar").wait_for(timeout=60_000)
     assert len(sockets) == 2 and "running" in sidebar.text("[data-allocation='unseen']")
 
 

@@ -87,13 +87,13 @@ def test_where_each_rank_stands_and_another_attempt(run, env, tmp_path, screensh
         payload = Path(env["LEPTON_BENCH_HOME"])/"runs"/run/"source"/"payload.pkl"
         payload.rename(away := tmp_path/"payload.pkl")
         dialog.get_by_role("button", name="Resume").click()
-        dialog.get_by_text("payload.pkl is missing").wait_for(timeout=30_000)  # the server's words, where the click was
+        dialog.get_by_text("payload.pkl is missing").wait_for(timeout=60_000)  # the server's words, where the click was
         page.wait_for_function(FADED)
         page.screenshot(path=screenshots/"resume-refused.png")
         away.rename(payload)
         dialog.get_by_role("button", name="Resume").click()
         cancel = board.root.get_by_role("button", name="Cancel Resume")
-        cancel.wait_for(timeout=30_000)  # both devices are taken
+        cancel.wait_for(timeout=60_000)  # both devices are taken
         banner = board.root.locator(".jp-lb-Banner")
         banner.get_by_text("goes on when it has its 2 devices").and_(banner.get_by_text("held:")).wait_for(timeout=60_000)
         look(board, "resume-waits")

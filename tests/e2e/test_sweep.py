@@ -47,7 +47,7 @@ class Sweeps:
 
     def open_dialog(self) -> Any:
         self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) [data-jp-item-name='lepton-bench-headless'] .jp-ToolbarButtonComponent").dblclick()
-        self.dialog.locator(".jp-lb-hl-count").wait_for(timeout=20_000)
+        self.dialog.locator(".jp-lb-hl-count").wait_for(timeout=60_000)
         return self.dialog
 
     def start(self) -> None: self.dialog.locator(".jp-mod-accept").click()
@@ -61,8 +61,8 @@ class Sweeps:
         self.page.mouse.move(2, 2)
         for theme in themes or ("Dark", "Light"):
             self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}")
-            self.page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for(state="attached", timeout=10_000)
-            self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=10_000)
+            self.page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for(state="attached", timeout=60_000)
+            self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
             self.page.screenshot(path=self.screenshots/f"sweep-{name}-{theme.lower()}.png")
             assert not self.problems(), (name, theme, self.problems())
 
@@ -112,7 +112,7 @@ def test_from_the_form_to_the_notebooks_and_away(server, page, folder, screensho
     dialog.wait_for(state="detached", timeout=60_000)
 
     row = sweeps.sweep()
-    row.wait_for(timeout=20_000)
+    row.wait_for(timeout=60_000)
     until(lambda: row.evaluate("node => node === document.activeElement"), "the new sweep is where the keyboard is", 10)
     until(lambda: "0 of 4 sets" in row.inner_text() and sum("of 4 cells" in r for r in sweeps.rows()) == 2, "two sets run", 30, sweeps.sidebar.inner_text)
     sweeps.show("busy", "Light")
@@ -134,7 +134,7 @@ def test_from_the_form_to_the_notebooks_and_away(server, page, folder, screensho
 
     row.press("Enter")
     table = sweeps.dashboard.locator(".jp-lb-Sets-table")
-    table.wait_for(timeout=20_000)
+    table.wait_for(timeout=60_000)
     assert table.locator("tbody tr").count() == 4 and sweeps.dashboard.locator(".jp-lb-Scatter circle").count() == 4
     assert sweeps.dashboard.get_by_role("tab").all_inner_texts() == ["Sets", "Logs", "About"]
     table.get_by_role("button", name="loss", exact=True).click()

@@ -75,5 +75,5 @@ def test_it_loads_without_node(installed, place, tmp_path):
         page.goto(address)
         page.locator(".jp-SideBar [data-id='lepton-bench-sidebar']").first.wait_for(timeout=60_000)
         page.locator(".jp-SideBar [data-id='lepton-bench-sidebar']").first.click()
-        page.locator("#lepton-bench-sidebar", has_text="cpu-0").wait_for(timeout=30_000)
+        page.locator("#lepton-bench-sidebar", has_text="cpu-0").wait_for(timeout=60_000)
         assert not [url for url in failed if "lepton" in url]
