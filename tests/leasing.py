@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from isolation import patience
 
 OTHER_UID = 54321  # any number will do: a user needs no name to hold a device
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="NOT ROOT: a second user cannot be tried here, only root may become one")
@@ -65,7 +64,7 @@ def until(condition: Callable[[], Any], timeout: float = 2.) -> float:
     "Waits for a condition; the seconds it took. AssertionError if it takes too long."
     start = time.monotonic()
     while not condition():
-        assert time.monotonic() - start < patience(timeout), f"not so within {timeout} s"
+        assert time.monotonic() - start < timeout, f"not so within {timeout} s"
         time.sleep(.002)
     return time.monotonic() - start
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from isolation import patience
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationError, AllocationTimeout, BenchError, DeviceError, LaunchError, RunError, RunStopped
@@ -20,7 +19,7 @@ from lepton_bench.run import get_run
 
 def until(condition, timeout: float = 60., what: str = "the condition"):
     "Polls a condition, bounded."
-    end = time.monotonic() + patience(timeout)
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         if value := condition(): return value
         time.sleep(.01)

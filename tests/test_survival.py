@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from isolation import patience
 from test_bench import until
 from test_crashes import gone_within, leases_are_free, named, started, train_with_children, whole_family
 
@@ -147,7 +146,7 @@ def test_a_supervisor_that_is_killed_in_the_queue_is_an_error_at_once(python):
     alloc, asker = asker_behind_a_run(python, "doomed")
     family = whole_family(named("doomed")["supervisor"]["pid"])
     signal_process(family[0], signal.SIGKILL)
-    out, _ = asker.communicate(timeout=patience(5))
+    out, _ = asker.communicate(timeout=5)
     assert "AllocationError the supervisor of 'doomed' ended" in out
     until(lambda: not any(p.alive() for p in family), 2, "the end of what it had started")
     alloc.release()
