@@ -131,24 +131,30 @@ class Interrupt(Exception): "Raised by a signal handler, as KeyboardInterrupt is
 def test_interrupts_at_any_instruction_leave_no_hole_and_no_double(tmp_path: Path) -> None:
     ring, reader = Ring.create(tmp_path/"r", capacity=1 << 18), Ring.open(tmp_path/"r")
     handled, returned, interrupted = [], [], []
+    armed = False  # within the try, and nowhere else
 
     def handler(*_: object) -> None:
+        nonlocal armed
         number = len(handled)
         handled.append(1)
         if time.monotonic() > end: return
         ring.log(number, {"from the handler": 0., f"and a new name {number % 1000}": 0.})  # a lock would hang here
         signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-5, 1e-4))
-        if number % 3 == 0: raise Interrupt
+        if number % 3 == 0 and armed:
+            armed = False
+            raise Interrupt
     i, end = 0, time.monotonic() + 1.
     old = signal.signal(signal.SIGALRM, handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 5e-5)
         while len(handled) < 2000 and i < 200_000 and time.monotonic() < end + 1:
             try:
+                armed = True
                 for _ in range(1000):
                     i += 1
                     ring.log(i, {"loss": float(i)})
                     returned.append(i)
+                armed = False
             except Interrupt: interrupted.append(i)
     finally: signal.signal(signal.SIGALRM, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 0)
