@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'caller_context', 'as_context', 'notebook_call', 'new_name',
-           'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'plan', 'allocate', 'take', 'submit',
-           'take_once', 'find_allocation', 'AllocationTable', 'allocations', 'attach']
+           'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'check_least', 'plan', 'allocate', 'take',
+           'submit', 'take_once', 'find_allocation', 'AllocationTable', 'allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -15,7 +15,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +23,11 @@ from typing import Any
 
 from fastcore.basics import patch
 
-from .engines.base import get_engine, require
+from .engines.base import await_end, get_engine, require
 from .errors import AllocationError, BenchError, LaunchError
 from .output import Watch, in_notebook, new_output, watch_in_background
 from .packing import cell_labels, cell_sources, classify, describe_arguments, pack
-from .processes import ProcessId, wait_gone
+from .processes import ProcessId
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
 from .resources.queue import Request, check_possible, parse_memory
@@ -253,38 +253,45 @@ class Waiting:
         if self.output: self.output.show([], [], text)
 
 # %% ../nbs/50_bench.ipynb #c028
-def _await_grant(notify: Any, gone: Callable[[], bool], name: str, logs: Callable[[], str], waiting: Waiting) -> dict:
+def _await_grant(engine: Any, handle: Any, waiting: Waiting) -> dict:
     "The allocation's file once it is granted."
     import lepton_bench.errors as errors
-    notify.sock.settimeout(.5)
     while True:
-        try: message = notify.receive()
+        waiting.check()
+        try: news = handle.news.next(.5)
         except TimeoutError:
-            if gone(): message = None
+            if engine.poll([handle]) == ["gone"]: news = None
             else: continue
-        if message is None: raise AllocationError(f"the supervisor of {name!r} ended before it could say why:\n{logs()[-3000:]}")
-        news = message[0]
+        if news is None: raise AllocationError(f"the supervisor of {handle.name!r} ended before it could say why:\n{engine.logs(handle)[-3000:]}")
         if news["state"] == "waiting": waiting.say(news["text"])
         elif news["state"] == "error": raise getattr(errors, news["type"], BenchError)(news["text"])
         else:
-            waiting.done(f"allocation {name} is yours")
+            waiting.done(f"allocation {handle.name} is yours")
             for note in news["notes"]: print(note)
             return news["allocation"]
 
+# %% ../nbs/50_bench.ipynb #4574bf62
+def check_least(least: int | None, count: int) -> int | None:
+    "So many ranks are enough."
+    if least is None or (isinstance(least, int) and 1 <= least <= count): return least
+    raise AllocationError(f"min_ranks={least!r} makes no sense for {count} devices: it is a number from 1 to {count}, with which a run goes on "
+                          "when other ranks are gone")
+
 # %% ../nbs/50_bench.ipynb #c029
 def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None,
-         priority: int = 0, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
+         priority: int = 0, min_ranks: int | None = None, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
     "A checked request: what can never be granted is refused here, at once."
     size = parse_memory(memory)
     chosen = check_name(name) if name is not None else new_name({a["name"] for a in list_allocations()})
     check_possible(Request(count=count, kind=kind, memory=size, priority=priority, name=chosen, label=_label()), engine.inventory())
     return Spec(name=chosen, count=count, kind=kind, memory=size, priority=priority, timeout=timeout, label=_label(), warm=warm, once=once,
-                owner=ProcessId.me().to_dict() if owned else None, bound=owned and headless_run() is not None)
+                owner=ProcessId.me().to_dict() if owned else None, bound=owned and headless_run() is not None, engine=engine.name,
+                min_ranks=check_least(min_ranks, count))
 
 # %% ../nbs/50_bench.ipynb #c030
 def allocate(count: int = 1,  # devices, and ranks
              *,
-             engine: str = "local",  # where: "local"
+             engine: str = "local",  # where: "local", or another of `engine_names()`
              kind: str | None = None,  # "cuda" | "cpu" | "simulated"; None: what there is
              memory: int | str | None = None,  # free memory a device must have: bytes or "20GB"
              name: str | None = None,  # None: one is made up
@@ -298,12 +305,13 @@ def allocate(count: int = 1,  # devices, and ranks
         raise AllocationError("a rank cannot allocate: it would wait for the devices it stands on. Allocate in the notebook, and launch there.")
     where = get_engine(engine)
     require(where, preempt=preempt, shrink=min_ranks is not None and min_ranks != count)
-    return take(where, engine, count, kind, memory, name, timeout, priority)
+    return take(where, engine, count, kind, memory, name, timeout, priority, min_ranks)
 
 # %% ../nbs/50_bench.ipynb #c032
 def take(where: Any,  # an engine
          engine: str,  # what it was called
          count: int, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None, priority: int = 0,
+         min_ranks: int | None = None,
          waiting: Waiting | None = None,  # is told why it is not there yet; None: the cell or the terminal is
          ) -> Allocation:
     "This kernel's allocation of that shape, or a new one."
@@ -311,7 +319,7 @@ def take(where: Any,  # an engine
     if known := _again(shape):
         _mine[known.name] = _mine.pop(known.name)  # it is the last one now
         return known
-    spec = plan(count, where, kind, memory, name, timeout, priority)
+    spec = plan(count, where, kind, memory, name, timeout, priority, min_ranks=min_ranks)
     allocation = Allocation(submit(where, spec, waiting))
     _mine[spec.name] = (shape, allocation)
     return allocation
@@ -323,16 +331,12 @@ def submit(engine: Any, spec: Spec, waiting: Waiting | None = None) -> dict:  # 
     if engine.name == "local" and settings().forkserver and not forkserver_runs():
         waiting.say("starting a forkserver: it imports torch, once for all allocations of this environment")
     handle = engine.submit(spec)
-
-    def gone() -> bool:
-        waiting.check()
-        return engine.poll([handle]) == ["gone"]
-    try: return _await_grant(handle.notify, gone, spec.name, lambda: engine.logs(handle), waiting)
+    try: return _await_grant(engine, handle, waiting)
     except BaseException:
-        handle.notify.close()  # hanging up: the ticket goes, what was half granted is given back
-        wait_gone(ProcessId.from_dict(handle.data["process"]), 10.)
+        handle.news.close()  # hanging up: the ticket goes, what was half granted is given back
+        await_end(engine, handle)
         raise
-    finally: handle.notify.close()
+    finally: handle.news.close()
 
 # %% ../nbs/50_bench.ipynb #1aeb76d7
 def take_once(count: int,  # devices

@@ -257,13 +257,14 @@ def release(name: Annotated[str | None, typer.Argument(help="The allocation.")] 
             everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False) -> None:
     "Give an allocation's devices back."
     from lepton_bench.bench import allocations as found
-    from lepton_bench.processes import ProcessId, signal_process
+    from lepton_bench.engines.base import await_end, get_engine
     from lepton_bench.run import connect
     from lepton_bench.run import release as give_back
     if not name and not everything: raise BenchError("which allocation? lepton-bench allocations lists them; --all releases all")
     for a in found():
         if not everything or a["state"] != "waiting": continue
-        signal_process(ProcessId.from_dict(a["supervisor"]), signal.SIGTERM)  # first, or it would be granted what is given back next
+        engine = get_engine(a["engine"])
+        await_end(engine, engine.reattach(a))  # first, or it would be granted what is given back next
         print(f"{a['name']}: waits no longer")
     for n in ([a["name"] for a in found() if a["state"] != "waiting"] if everything else [name or ""]):
         give_back(connect(n))

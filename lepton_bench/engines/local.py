@@ -13,20 +13,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from .base import Capabilities, Handle
+from .base import Capabilities, Handle, StreamNews, supervisor_log, waiting_or_running
 from ..errors import BenchError
 from ..processes import ProcessId, signal_process
 from ..resources.devices import Device, inventory
 from ..settings import settings
 from ..workers.channel import Stream
 from ..workers.forkserver import fork, spawn
-from ..workers.allocations import Spec, allocations_directory, own_leases, read_allocation
+from ..workers.allocations import Spec, own_leases
 
 # %% ../../nbs/engines/41_local.ipynb #c004
 class LocalEngine:
     "This host."
     name = "local"
-    capabilities = Capabilities(gang=True, queue=True, priority=True)
+    capabilities = Capabilities(gang=True, queue=True, priority=True, shrink=True)
 
     def inventory(self) -> list[Device]: return inventory()
 
@@ -37,7 +37,7 @@ class LocalEngine:
         leases = own_leases(spec.count, spec.kind, spec.memory) if spec.owner == ProcessId.me().to_dict() else []
         try: process = self._start(replace(spec, held=tuple(x.device_id for x in leases)), [theirs.fileno(), *(x.fd for x in leases)])
         finally: theirs.close()
-        return Handle(self.name, spec.name, {"process": process.to_dict()}, Stream(ours))
+        return Handle(self.name, spec.name, {"process": process.to_dict()}, StreamNews(Stream(ours)))
 
     def _start(self, spec: Spec, fds: list[int]) -> ProcessId:
         target = "lepton_bench.workers.program:supervisor_body"
@@ -49,14 +49,11 @@ class LocalEngine:
     def poll(self, handles: Sequence[Handle]) -> list[str]:
         def state(handle: Handle) -> str:
             if not ProcessId.from_dict(handle.data["process"]).alive(): return "gone"
-            found = read_allocation(allocations_directory()/f"{handle.name}.json")
-            return "waiting" if found is None or found["state"] == "waiting" else "running"
+            return waiting_or_running(handle.name)
         return [state(h) for h in handles]
 
     def signal(self, handle: Handle, sig: int = signals.SIGTERM) -> bool: return signal_process(ProcessId.from_dict(handle.data["process"]), sig)
 
-    def logs(self, handle: Handle) -> str:
-        path = allocations_directory()/handle.name/"supervisor.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+    def logs(self, handle: Handle) -> str: return supervisor_log(handle.name)
 
     def reattach(self, data: dict) -> Handle: return Handle(self.name, data["name"], {"process": data["supervisor"]})

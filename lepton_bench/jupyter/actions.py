@@ -10,8 +10,6 @@ __all__ = ['Request', 'BadRequest', 'check_options', 'Requests', 'release_alloca
 import os
 import secrets
 import shutil
-import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..bench import Allocation, check_name, plan
-from ..engines.base import Handle, get_engine
+from ..engines.base import Handle, await_end, get_engine
 from ..errors import AllocationError, BenchError, DamagedError
 from .run_files import NotThere, run_folder
-from ..processes import ProcessId, signal_process, wait_gone
+from ..processes import ProcessId
 from ..run import Run, ask, ask_to_stop, connect, release
 from ..runs.store import list_runs, read_run, runs_directory
 from ..settings import settings
@@ -103,27 +101,24 @@ class Requests:
             self._read(request, engine)
         except Exception as e: self._end(request, "failed", str(e) if isinstance(e, BenchError) else repr(e))  # nobody else would say it
         finally:
-            if request.handle and request.handle.notify: request.handle.notify.close()
+            if request.handle and request.handle.news: request.handle.news.close()
 
     def _read(self, request: Request, engine: Any) -> None:
         "The supervisor's words."
         handle = request.handle
-        assert handle and handle.notify
-        handle.notify.sock.settimeout(.5)
+        assert handle and handle.news
         while not request.hung_up.is_set():
-            try: message = handle.notify.receive()
+            try: news = handle.news.next(.5)
             except TimeoutError:
                 if engine.poll([handle]) != ["gone"]: continue
-                message = None
+                news = None
             if request.hung_up.is_set(): break
-            if message is None: return self._end(request, "failed", f"the supervisor ended before it could say why:\n{engine.logs(handle)[-3000:]}")
-            news = message[0]
+            if news is None: return self._end(request, "failed", f"the supervisor ended before it could say why:\n{engine.logs(handle)[-3000:]}")
             if news["state"] == "error": return self._end(request, "failed", news["text"])
             if news["state"] == "granted": return self._begin(request, news)
             request.text = news["text"]
             self.tell(request)
-        engine.signal(handle, signal.SIGTERM)  # it may have been granted this moment
-        wait_gone(ProcessId.from_dict(handle.data["process"]), 10.)
+        await_end(engine, handle)  # it may have been granted this moment
         self._end(request, "cancelled", "")
 
     def _begin(self, request: Request, news: dict) -> None:
@@ -145,9 +140,7 @@ class Requests:
         if not (request := self.found.get(id)): raise NotThere(f"there is no request {id[:40]!r}: it has been forgotten, or the server was started again")
         if request.state != "waiting": return self.found.pop(id, request)
         request.hung_up.set()
-        if request.handle and request.handle.notify:
-            try: request.handle.notify.sock.shutdown(socket.SHUT_RDWR)
-            except OSError: pass  # closed already: it has ended this moment
+        if request.handle and request.handle.news: request.handle.news.hang_up()
         return request
 
 # %% ../../nbs/jupyter/57_actions.ipynb #c014
@@ -155,8 +148,8 @@ def release_allocation(name: str) -> None:
     "Give an allocation's devices back; a run on it is stopped, a wait for it ends."
     found = _living(name)
     if found["state"] != "waiting": return release(connect(name))
-    signal_process(process := ProcessId.from_dict(found["supervisor"]), signal.SIGTERM)
-    wait_gone(process, 10.)
+    engine = get_engine(found["engine"])
+    await_end(engine, engine.reattach(found))
 
 def restart_allocation(name: str) -> None:
     "Fresh ranks."

@@ -90,7 +90,7 @@ def allocation_form(kinds: list[str], main: bool = True) -> Markup:
         labelled("memory", text("memory", "20GB, or any")), labelled("engine", choice("engine", _engines())), labelled("name", text("name", "made up")),
         button("Allocate", "allocate", submits=True, class_="lb-main" if main else None), class_="lb-row"), novalidate=True)
 
-def _engines() -> list[str]: return sorted(engine_names(), key=lambda name: name != "local")
+def _engines() -> list[str]: return sorted(set(engine_names()) - {"debug"}, key=lambda name: name != "local")
 
 def waiting_markup(taking: Taking) -> Markup:
     "Why it is not there yet."

@@ -97,10 +97,9 @@ class Agent:
         op = header["op"]
         getattr(self, f"do_{op}")(header, payload)
 
-    def streams(self) -> dict[int, Stream]:
-        "Descriptors to watch."
-        found = {} if self.lost else {self.forkserver.fileno(): self.forkserver}
-        return found | {h.stream.fileno(): h.stream for h in self.ranks.values() if not h.stream.closed}
+    def sources(self) -> list[Stream]:
+        "What to watch."
+        return [*([] if self.lost else [self.forkserver]), *(h.stream for h in self.ranks.values() if not h.stream.closed)]
 
 # %% ../../nbs/workers/33_agent.ipynb #c015
 @patch
@@ -256,7 +255,7 @@ def on_lost(self: Agent) -> None:
     "The private forkserver is gone, and with it every rank."
     self.lost = True
     for handle in self.ranks.values(): handle.stream.close()
-    self.emit("lost")
+    self.emit("lost", reason="its forkserver was killed")
 
 # %% ../../nbs/workers/33_agent.ipynb #c031
 @patch

@@ -233,12 +233,12 @@ class Turn:
 class Desk:
     "The cells in line for an allocation's ranks."
     def __init__(self,
-                 agent: Any,  # Agent
+                 nodes: Any,  # Nodes, where its ranks stand
                  crew: Any,  # Crew
                  reply: Callable[..., None],  # Server.reply
                  grace: float,  # seconds between an interrupt and a kill
                  ):
-        self.agent, self.crew, self.reply, self.grace = agent, crew, reply, grace
+        self.nodes, self.crew, self.reply, self.grace = nodes, crew, reply, grace
         self.queue = deque[Turn]()
         self.cancelled: set[str] = set()  # interrupted before they came
 
@@ -262,7 +262,7 @@ class Desk:
         if not (self.crew.grouped and self.crew.living): return self.crew.start(True)
         turn.sent, self.crew.used = True, True
         env = rendezvous_environment("127.0.0.1", self.crew.store.port, "cells", 0, 0)
-        self.agent.receive({"op": "cell", "cell_env": env, **turn.header}, turn.payload)
+        self.nodes.receive({"op": "cell", "cell_env": env, **turn.header}, turn.payload)
 
     def on_answered(self, header: dict, payload: bytes) -> None:
         "A rank has answered."
@@ -283,7 +283,7 @@ class Desk:
         for turn in found:
             if turn.sent:
                 turn.kill_at = time.monotonic() + self.grace
-                self.agent.receive({"op": "interrupt"})
+                self.nodes.receive({"op": "interrupt"})
             else:
                 self.queue.remove(turn)
                 self.reply(turn.to, {"answers": [], "generation": self.crew.generation})

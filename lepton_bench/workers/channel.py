@@ -165,6 +165,10 @@ class Server:
         self.listener = self._bind()
         return True
 
+    def address(self) -> dict[str, Any]:
+        "What the allocation's file says of it."
+        return {"socket": str(self.path)}
+
     def sources(self) -> list[Any]:
         "What to watch with `readable`."
         return [self.listener, *self.streams]

@@ -54,7 +54,7 @@ class Course:
                  on_notebook: Callable[[], None],  # a notebook's kernel has stood on the devices, and is gone
                  ):
         self.crew, self.desk, self.recorder, self.later, self.limits, self.warm = crew, desk, recorder, later, limits, warm
-        self.reply, self.on_change, self.on_notebook, self.agent = reply, on_change, on_notebook, crew.agent
+        self.reply, self.on_change, self.on_notebook, self.nodes = reply, on_change, on_notebook, crew.nodes
         self.current: Launch | None = None
         self.queue: deque[Launch] = deque()
         self.closed = ""  # why nothing is launched any more
@@ -105,16 +105,16 @@ def dispatch(self: Course, launch: Launch) -> None:
     if launch.header["context"] not in self.crew.contexts:
         self.crew.contexts.add(launch.header["context"])
         header["context_data"] = launch.context
-    header["run_env"] = rendezvous_environment("127.0.0.1", self.crew.store.port, launch.run, launch.attempt, launch.max_restarts)
+    header["run_env"] = rendezvous_environment(self.nodes.host, self.crew.store.port, launch.run, launch.attempt, launch.max_restarts)
     where = {"run": launch.run, "directory": str(launch.directory), "attempt": launch.attempt, "payload_file": launch.payload_file}
-    self.agent.receive({"op": "run", **where, **header}, b"" if launch.payload_file else launch.payload)
+    self.nodes.receive({"op": "run", **where, **header}, b"" if launch.payload_file else launch.payload)
     if launch.attempt: remove_asides(launch.directory)  # what the last attempt left half written
     self.later.add(lambda: self.record_start(launch))
 
 @patch
 def record_start(self: Course, launch: Launch) -> None:
     "Say in the record that a run has begun, if it still goes on."
-    if launch is self.current: note_start(launch)
+    if launch is self.current: note_start(launch, [p.device for p in self.crew.places])
     self.on_change()
 
 @patch
@@ -125,8 +125,8 @@ def refuse(self: Course, launch: Launch, why: str) -> None:
 
 # %% ../../nbs/workers/371_course.ipynb #c046daca
 @patch
-def on_agent(self: Course, header: dict, payload: bytes) -> None:
-    "One message from the agent."
+def on_news(self: Course, header: dict, payload: bytes) -> None:
+    "One message from the nodes."
     if header["generation"] == self.crew.generation: getattr(self, f"on_{header['op']}")(header, payload)
 
 @patch
@@ -150,7 +150,7 @@ def on_ended(self: Course, header: dict, payload: bytes) -> None:
     if header["status"] == "failed" or (header["status"] == "stopped" and launch.closing is None):  # nobody stopped it: it raised KeyboardInterrupt itself
         error = header["error"]
         self.fail(launch, Failure(rank, error["type"], error["message"], error["traceback"], error["time"], error["code"]))
-    if len(launch.ended) == len(self.crew.devices) and launch.kind == "function":
+    if len(launch.ended) == self.crew.size and launch.kind == "function":
         if launch.closing: launch.kill_at = 0
         else: self.finish()
 
@@ -180,7 +180,7 @@ def fail(self: Course, launch: Launch, failure: Failure) -> None:
 def on_points(self: Course, header: dict, payload: bytes) -> None:
     "Store points, then say so."
     if self.current and store_points(self.recorder, self.current, header, payload):
-        self.agent.receive({"op": "stored", "rank": header["rank"], "end": header["end"]})
+        self.nodes.receive({"op": "stored", "rank": header["rank"], "end": header["end"]})
 
 @patch
 def on_system(self: Course, header: dict, payload: bytes) -> None:
@@ -193,13 +193,13 @@ def on_progress(self: Course, header: dict, payload: bytes) -> None:
 @patch
 def on_checkpoint(self: Course, header: dict, payload: bytes) -> None:
     launch = self.current
-    if launch and (save := note_save(launch, header, payload, len(self.crew.devices))): self.commit(launch, save)
+    if launch and (save := note_save(launch, header, payload, self.crew.size)): self.commit(launch, save)
 
 @patch
 def commit(self: Course, launch: Launch, save: dict) -> None:
     "Bring in what was logged before, then make the checkpoint one."
-    self.agent.receive({"op": "drain", "final": False})
-    self.agent.receive({"op": "saved", "rank": 0, "step": save["step"], "error": store_checkpoint(launch, save)})
+    self.nodes.receive({"op": "drain", "final": False})
+    self.nodes.receive({"op": "saved", "rank": 0, "step": save["step"], "error": store_checkpoint(launch, save)})
 
 @patch
 def on_drained(self: Course, header: dict, payload: bytes) -> None:
@@ -218,7 +218,7 @@ def on_answered(self: Course, header: dict, payload: bytes) -> None:
 @patch
 def finish(self: Course) -> None:
     "All ranks are through: bring the rest of the metrics in; `on_drained` goes on."
-    self.agent.receive({"op": "drain", "final": True})
+    self.nodes.receive({"op": "drain", "final": True})
 
 @patch
 def after_attempt(self: Course, launch: Launch) -> None:
@@ -259,7 +259,7 @@ def stop(self: Course, launch: Launch, kill: bool = False) -> None:
         return self.conclude(launch, {"status": "stopped", "reason": "stopped before it began", "error": None})
     if launch.closing is None:
         launch.closing = "stopped"
-        if not kill: self.agent.receive({"op": "interrupt"})
+        if not kill: self.nodes.receive({"op": "interrupt"})
     launch.kill_at = min(launch.kill_at, 0 if kill else time.monotonic() + self.limits.stop_grace)
 
 @patch
@@ -288,10 +288,10 @@ def tick(self: Course, now: float  # monotonic seconds
     launch = self.current
     if launch and now >= launch.kill_at:
         if launch.killed: self.abandon(launch)
-        elif self.crew.living: self.agent.receive({"op": "kill"})
+        elif self.crew.living: self.nodes.receive({"op": "kill"})
         else: self.finish()
         launch.kill_at, launch.killed = float("inf") if launch.killed else now + DEATH, True
-    if self.current: self.agent.tick()
+    if self.current: self.nodes.tick()
     self.desk.tick(now)
 
 @patch
@@ -315,4 +315,4 @@ def pause(self: Course) -> float:
     "Seconds until something has to be done by time."
     if self.later.jobs: return .005
     if self.current is None: return .02 if self.closed or self.desk.queue else .5
-    return min(.005 if self.agent.busy else .05, self.current.kill_at - time.monotonic())
+    return min(.005 if self.nodes.busy else .05, self.current.kill_at - time.monotonic())

@@ -13,21 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from ..processes import ProcessId
-from ..resources.devices import Device, inventory, usable_cores, visible_devices
-from .agent import Agent, torchrun_environment
+from ..resources.devices import visible_devices
+from .agent import torchrun_environment
 from .launches import describe_status, tail
+from .nodes import Nodes, Place
 from .stacks import why_silent
 
 # %% ../../nbs/workers/36_crew.ipynb #c004
-def rank_specs(devices: list[Device],  # the allocation's, in rank order
+def rank_specs(places: list[Place],  # in rank order, those of one node together
                ring_points: int,  # size of a metric ring
-               cores: int,  # usable ones
-               of: int,  # devices on this host, who share the cores
                ) -> list[dict]:
     "What each rank is told when it starts."
-    count, threads = len(devices), max(1, cores // max(1, of))
-    return [{"rank": r, "local_rank": r, "world_size": count, "device": d.id, "cuda": d.kind == "cuda", "threads": threads, "ring_points": ring_points,
-             "env": {**torchrun_environment(r, r, count, count), **visible_devices(devices)}} for r, d in enumerate(devices)]
+    nodes = list(dict.fromkeys(p.node for p in places))
+    beside = {node: [p for p in places if p.node == node] for node in nodes}
+
+    def spec(rank: int, place: Place) -> dict:
+        mates, device = beside[place.node], place.device
+        world = torchrun_environment(rank, local := mates.index(place), len(places), len(mates), nodes.index(place.node), len(nodes))
+        return {"rank": rank, "local_rank": local, "world_size": len(places), "node": place.node, "device": device.id, "cuda": device.kind == "cuda",
+                "threads": max(1, place.cores // place.sharers), "ring_points": ring_points, "env": {**world, **visible_devices([p.device for p in mates])}}
+    return [spec(rank, place) for rank, place in enumerate(places)]
 
 # %% ../../nbs/workers/36_crew.ipynb #c007
 DEATH, START = 15., 180.  # seconds within which ranks are gone after a kill, and have started
@@ -35,13 +40,15 @@ DEATH, START = 15., 180.  # seconds within which ranks are gone after a kill, an
 class Crew:
     "The ranks of an allocation."
     def __init__(self,
-                 devices: list[Device],
-                 agent: Agent,  # who starts and watches them
+                 nodes: Nodes,  # where they stand
                  folder: Path,  # where their words between runs are
                  ring_points: int,  # size of a metric ring
+                 least: int | None = None,  # so many ranks are enough; None: all
                  ):
-        self.devices, self.agent, self.folder, self.ring_points = devices, agent, folder, ring_points
-        self.phase = "ready"  # starting | killing | ready; ready with nobody living is how it begins
+        self.nodes, self.folder, self.ring_points = nodes, folder, ring_points
+        self.places = nodes.places()  # of these ranks, in rank order
+        self.least = least or len(self.places)
+        self.phase = "ready"  # waiting | starting | killing | ready; ready with nobody living is how it begins
         self.generation, self.grouped, self.used, self.whole = 0, False, True, False
         self.living, self.ready = set[int](), set[int]()
         self.broken: str | None = None  # why ranks cannot be had
@@ -51,30 +58,44 @@ class Crew:
         self.store: Any = None
         self.since = time.monotonic()  # when this phase began
         self.stuck: dict[int, ProcessId] = {}  # ranks that could not be killed
+        self.taken: dict[int, Place] = {}  # and where they stand
+
+    @property
+    def size(self) -> int:  # ranks
+        return len(self.places)
 
     def new_store(self) -> dict:
         "A store for one process group, and where it is."
         import torch.distributed as dist
-        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        backend = "cpu:gloo,cuda:nccl" if self.devices[0].kind == "cuda" else "gloo"
-        return {"op": "group", "host": "127.0.0.1", "port": self.store.port, "backend": backend}
+        self.store = dist.TCPStore(self.nodes.host, 0, is_master=True, wait_for_workers=False)
+        backend = "cpu:gloo,cuda:nccl" if self.places[0].device.kind == "cuda" else "gloo"
+        return {"op": "group", "host": self.nodes.host, "port": self.store.port, "backend": backend}
 
     def start(self, grouped: bool,
               whole: bool = False,  # rank 0 holds all devices, for the kernel of a notebook
               ) -> None:
         "Replace all ranks; the old ones are gone before new ones stand on their devices."
         self.grouped, self.whole, self.used, self.ready, self.broken, self.since = grouped, whole, False, set(), None, time.monotonic()
-        self.stuck = {r: p for r, p in self.stuck.items() if p.alive()}
-        if self.stuck: return self.name_stuck()  # nobody else may stand on their devices
         if self.living:
             self.phase = "killing"
-            return self.agent.receive({"op": "kill"})
+            return self.nodes.receive({"op": "kill"})
+        self.stuck = {r: p for r, p in self.stuck.items() if p.alive()}
+        places = [p for p in self.nodes.places() if p not in [self.taken[r] for r in self.stuck]]  # nobody else may stand on their devices
+        if len(places) < self.least: return self.wait()
         self.phase, self.generation, self.modules, self.contexts = "starting", self.generation + 1, {}, set()
-        self.dirty = False
-        self.living = set(range(len(self.devices)))
-        ranks = rank_specs(self.devices, self.ring_points, usable_cores(), len(inventory()))
-        self.agent.receive({"op": "start", "generation": self.generation, "ranks": ranks, "whole": whole})
-        if grouped: self.agent.receive(self.new_store())  # the ranks are forked, or import torch, while we make it
+        self.dirty, self.places, self.living = False, places, set(range(len(places)))
+        self.nodes.receive({"op": "start", "generation": self.generation, "ranks": rank_specs(places, self.ring_points), "whole": whole})
+        if grouped: self.nodes.receive(self.new_store())  # the ranks are forked, or import torch, while we make it
+
+    def wait(self) -> None:
+        "There are too few places: wait for those that come back."
+        if self.stuck: return self.name_stuck()
+        if self.nodes.heals: self.phase = "waiting"
+        else: self.give_up(f"not all of what was granted is there: {self.nodes.missing()}")
+
+    def on_place(self) -> None:
+        "A node is there again."
+        if self.phase == "waiting": self.start(self.grouped, self.whole)
 
     def suits(self, grouped: bool, whole: bool = False) -> bool:
         "Whether a launch can go to these ranks as they are."
@@ -96,7 +117,7 @@ class Crew:
         "A rank has started, or joined the group."
         if header["group"] != self.grouped or self.phase != "starting": return
         self.ready.add(header["rank"])
-        if len(self.ready) == len(self.devices): self.phase = "ready"
+        if len(self.ready) == self.size: self.phase = "ready"
 
     def on_broken(self, header: dict) -> None:
         "A rank could not join the process group."
@@ -113,15 +134,16 @@ class Crew:
 
     def overdue(self) -> bool:
         "Whether ranks neither end nor start."
-        return (self.phase == "killing" and self.late(DEATH)) or (self.phase == "starting" and self.late(START))
+        return (self.phase == "killing" and self.late(DEATH)) or (self.phase in ("starting", "waiting") and self.late(START))
 
     def late(self, seconds: float) -> bool: return time.monotonic() - self.since > seconds
 
     def abandon(self) -> None:
         "Go on without ranks that cannot be killed, or do not start."
         if self.phase == "starting": return self.give_up(f"ranks {sorted(self.living - self.ready)} did not start within {START:.0f} s")
-        self.stuck = {r: ProcessId.from_dict(p) for r, p in self.agent.processes().items() if r in self.living}
-        self.living = set()
+        if self.phase == "waiting": return self.give_up(f"waited {START:.0f} s for what is missing: {self.nodes.missing()}")
+        self.stuck = {r: ProcessId.from_dict(p) for r, p in self.nodes.processes().items() if r in self.living}
+        self.taken, self.living = {r: self.places[r] for r in self.stuck}, set()
         self.name_stuck()
 
     def name_stuck(self) -> None:
@@ -134,4 +156,4 @@ class Crew:
     def give_up(self, why: str) -> None:
         "Ranks cannot be had; launches are refused with the reason until `start` is called again."
         self.broken, self.phase = f"{why}\nalloc.restart() tries again.", "ready"
-        self.agent.receive({"op": "kill"})
+        self.nodes.receive({"op": "kill"})

@@ -78,8 +78,10 @@ class Recorder:
                  runs: Path,  # the folder of all runs
                  allocation: str,  # its name
                  devices: Sequence[Device],  # in rank order
+                 engine: str = "local",
+                 me: ProcessId | None = None,  # the supervisor, as others know it; None: this process
                  ):
-        self.runs, self.allocation, self.devices, self.me = runs, allocation, devices, ProcessId.me()
+        self.runs, self.allocation, self.devices, self.engine, self.me = runs, allocation, devices, engine, me or ProcessId.me()
         self.unwritten: list[Launch] = []  # ended, but the record could not be written yet
         self.finished: dict[str, str] = {}  # run -> status
 
@@ -114,7 +116,7 @@ class Recorder:
 
     def standing(self) -> dict:
         "What the record says of who runs it, and on what."
-        return dict(engine="local", allocation=self.allocation, supervisor=self.me.to_dict(), host=socket.gethostname(), world_size=len(self.devices),
+        return dict(engine=self.engine, allocation=self.allocation, supervisor=self.me.to_dict(), host=socket.gethostname(), world_size=len(self.devices),
                     devices=[d.id for d in self.devices], device_kind=self.devices[0].kind)
 
     def warn(self, launch: Launch, text: str) -> None:
@@ -195,8 +197,11 @@ def close_metrics(recorder: Recorder, launch: Launch) -> None:
     if launch.system and not launch.system.close(): recorder.warn(launch, f"the last system metrics are lost: {launch.system.problem}")
 
 # %% ../../nbs/workers/18_recorder.ipynb #c017
-def note_start(launch: Launch) -> None:
-    if launch.writer: launch.writer.update(status="running", started=launch.started, attempt=launch.attempt, restarts=launch.restarts)
+def note_start(launch: Launch,
+               devices: Sequence[Device],  # of this attempt, in rank order
+               ) -> None:
+    if launch.writer: launch.writer.update(status="running", started=launch.started, attempt=launch.attempt, restarts=launch.restarts,
+                                           world_size=len(devices), devices=[d.id for d in devices])
 
 def note_course(launch: Launch) -> None:
     if (extra := launch.glance()) and launch.writer: launch.writer.update(status=launch.status, steps=launch.at_step, extra=extra)

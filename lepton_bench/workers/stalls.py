@@ -24,14 +24,14 @@ def ask_stacks(crew: Crew) -> dict[int, Path]:  # rank -> where it will write
     files = {rank: stacks_path(crew, rank) for rank in sorted(crew.living)}
     for path in files.values():
         if path.exists(): os.truncate(path, 0)
-    crew.agent.receive({"op": "stacks"})
+    crew.nodes.receive({"op": "stacks"})
     return files
 
 def stacks_path(crew: Crew, rank: int) -> Path: return crew.folder/f"stacks-{rank}.txt"
 
 def read_stacks(crew: Crew) -> Stacks:
     "What the ranks have written, and why the others have not."
-    silent = {rank: words for rank, process in crew.agent.processes().items() if (words := why_silent(ProcessId.from_dict(process)))}
+    silent = {rank: words for rank, process in crew.nodes.processes().items() if (words := why_silent(ProcessId.from_dict(process)))}
     return describe_stacks({rank: read_text(stacks_path(crew, rank)) for rank in sorted(crew.living)}, silent)
 
 # %% ../../nbs/workers/372_stalls.ipynb #bf4bf123
@@ -44,13 +44,13 @@ def look_at(launch: Launch, crew: Crew,
             ) -> None:
     "Find out whether a run goes on, and say so where that has changed."
     watch, before = launch.watch, launch.watch.stall
-    watch.note(seen := signs_of_life(launch, len(crew.devices)))
+    watch.note(seen := signs_of_life(launch, crew.size))
     limit = launch.header["options"].get("stall_after")
     if watch.stalled(setting if limit is None else limit):
         if not watch.asked: watch.asked = bool(ask_stacks(crew))
         elif not watch.stall: note_stall(launch, read_stacks(crew))
     elif before: say(launch, f"goes on, after {time.time() - before['since']:.0f} s")
-    if watch.seen == seen: watch.seen = signs_of_life(launch, len(crew.devices))
+    if watch.seen == seen: watch.seen = signs_of_life(launch, crew.size)
 
 # %% ../../nbs/workers/372_stalls.ipynb #5170bac1
 def note_stall(launch: Launch, stacks: Stacks) -> None:
