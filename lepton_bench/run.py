@@ -25,6 +25,7 @@ from .runs.checkpoints import is_foreign, read_own
 from .runs.store import GOING, RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .tables import Table
 from .workers.channel import Client
+from .workers.links import Link, read_keys
 from .workers.stacks import Stacks, describe_stacks, read_text, why_silent
 from .workers.allocations import allocations_directory, is_living, read_allocation
 
@@ -32,9 +33,13 @@ from .workers.allocations import allocations_directory, is_living, read_allocati
 def connect(name: str) -> Client:
     "A client of the allocation of that name."
     found = read_allocation(allocations_directory()/f"{name}.json") if "/" not in name else None  # a record's word may lead anywhere
-    if not found or not found.get("socket"): raise AllocationError(f"there is no allocation {name!r}. lb.allocations() lists what is there.")
+    if not found or not (found.get("socket") or found.get("link")):
+        raise AllocationError(f"there is no allocation {name!r}. lb.allocations() lists what is there.")
     who = ProcessId.from_dict(found["supervisor"])
     if not who.alive(): raise AllocationError(f"allocation {name!r} is gone: its supervisor has ended. lb.allocate() takes new devices.")
+    if link := found.get("link"):
+        keys = allocations_directory()/name/"keys.json"
+        return Client(None, who, f"allocation {name!r}", lambda seconds: Link(link["hosts"], link["port"], read_keys(keys), timeout=seconds))
     return Client(Path(found["socket"]), who, f"allocation {name!r}")
 
 # %% ../nbs/46_run.ipynb #c005

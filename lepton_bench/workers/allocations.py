@@ -68,8 +68,8 @@ def describe_request(spec: Spec, created: float  # unix seconds
                      ) -> dict:
     "What the file says while its supervisor, this process, waits for devices."
     return {"name": spec.name, "state": "waiting", "count": spec.count, "kind": spec.kind, "memory": spec.memory, "engine": spec.engine, "label": spec.label,
-            "created": created, "owner": spec.owner, "supervisor": supervisor_id(spec).to_dict(), "devices": [], "labels": [], "device_kind": None, "socket": None,
-            "ranks": {}, "run": None, "queue": [], "once": spec.once, "idle_since": None, "warning": "", "broken": None}
+            "created": created, "owner": spec.owner, "supervisor": supervisor_id(spec).to_dict(), "devices": [], "labels": [], "device_kind": None,
+            "socket": None, "ranks": {}, "run": None, "queue": [], "once": spec.once, "idle_since": None, "warning": "", "broken": None, "missing": ""}
 
 # %% ../../nbs/workers/35_allocations.ipynb #c009
 def list_allocations() -> list[dict]:

@@ -15,11 +15,11 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import AllocationError
+from ..errors import AllocationError, BenchError
 from ..processes import ProcessId
 
 # %% ../../nbs/workers/30_channel.ipynb #c004
@@ -125,10 +125,21 @@ def stream_pair() -> tuple[Stream, socket.socket]:  # our end, and the other's s
 def readable(sources: Iterable[Any],  # what has a fileno()
              timeout: float | None = None,  # seconds; None: as long as it takes
              ) -> list[Any]:  # those with news, or whose peer has gone
-    "Wait until one of the sources can be read."
+    "Wait until one of the sources can be read. One with a `pending` says itself whether it can, also where its descriptor is silent."
     poller, known = select.poll(), {s.fileno(): s for s in sources}
     for fd in known: poller.register(fd, select.POLLIN)
+    if waiting := [s for s in known.values() if hasattr(s, "pending")]: return _readable(poller, known, waiting, timeout)
     return [known[fd] for fd, _ in poller.poll(None if timeout is None else max(0., 1000*timeout))]
+
+def _readable(poller: Any, known: dict[int, Any], waiting: list[Any], timeout: float | None) -> list[Any]:
+    "The same, with sources of which a descriptor says only that something has happened."
+    end = float("inf") if timeout is None else time.monotonic() + timeout
+    while True:
+        now = [s for s in waiting if s.pending()]
+        left = 0. if now else max(0., min(end - time.monotonic(), 60.))
+        found = [known[fd] for fd, _ in poller.poll(1000*left)]
+        news = [*now, *(s for s in found if s not in now and (s not in waiting or s.pending()))]
+        if news or time.monotonic() >= end: return news
 
 # %% ../../nbs/workers/30_channel.ipynb #c016
 _PEER, _SEND_TIMEOUT = struct.Struct("3i"), struct.pack("ll", 2, 0)
@@ -208,19 +219,28 @@ class Server:
 class Client:
     "Asks one server; may be used from any thread."
     def __init__(self,
-                 path: Path,  # the server's socket
+                 path: Path | None,  # the server's socket, on this host
                  process: ProcessId,  # the server's
                  name: str,  # for messages: "allocation quiet-otter"
+                 dial: Callable[[float], Any] | None = None,  # or how to reach it, in so many seconds
                  ):
-        self.path, self.process, self.name = path, process, name
+        self.path, self.process, self.name, self.dial = path, process, name, dial
         self._local = threading.local()
 
     def _stream(self, end: float) -> Stream:
         "This thread's connection; it is never one that a fork has inherited."
         found = getattr(self._local, "stream", None)
         if found and self._local.pid == os.getpid() and not found.closed: return found
-        self._local.stream, self._local.pid, self._local.number = Stream(self._connect(end)), os.getpid(), 0
-        return self._local.stream
+        stream = self._dial(end) if self.dial else Stream(self._connect(end))
+        self._local.stream, self._local.pid, self._local.number = stream, os.getpid(), 0
+        return stream
+
+    def _dial(self, end: float) -> Any:
+        assert self.dial
+        try: return self.dial(max(.1, end - time.monotonic()))
+        except BenchError as e:
+            if not self.process.alive(): raise self._gone() from None
+            raise AllocationError(f"{self.name}: {e}") from None
 
     def _connect(self, end: float) -> socket.socket:
         while True:
@@ -271,9 +291,12 @@ class Client:
         if readable([stream], timeout):
             for header, body in stream.ready():
                 if header.pop("number") == number: return header, body
-        if stream.closed:
+        if stream.closed or self.dial and not self.process.alive():  # nobody hangs up on a link
             stream.close()
             raise self._gone()
+        if getattr(stream, "broken", False):
+            stream.close()
+            raise AllocationError(f"{self.name}: the connection was lost, and an answer with it; the run goes on. Ask again.")
         return None
 
     def request(self,

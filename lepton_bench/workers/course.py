@@ -18,7 +18,7 @@ from ..settings import Settings
 from .agent import rendezvous_environment
 from .cells import Desk
 from .crew import DEATH, Crew
-from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save, oom_kills,
+from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save,
                                            patience, unfinished_saves)
 from .recorder import (Recorder, close_metrics, note_course, note_end, note_start, store_checkpoint, store_points, store_result,
                                            store_system, write_ends)
@@ -99,7 +99,7 @@ def advance(self: Course) -> None:
 @patch
 def dispatch(self: Course, launch: Launch) -> None:
     "Send a launch to the ranks."
-    self.current, self.crew.used, launch.started, launch.watch, launch.oom_kills = launch, True, time.time(), Activity(), oom_kills()
+    self.current, self.crew.used, launch.started, launch.watch = launch, True, time.time(), Activity()
     if not launch.grouped: self.crew.new_store()
     header = {k: v for k, v in launch.header.items() if k in ("kind", "context", "sources", "labels", "target", "args", "body")}
     if launch.header["context"] not in self.crew.contexts:
@@ -114,7 +114,7 @@ def dispatch(self: Course, launch: Launch) -> None:
 @patch
 def record_start(self: Course, launch: Launch) -> None:
     "Say in the record that a run has begun, if it still goes on."
-    if launch is self.current: note_start(launch, [p.device for p in self.crew.places])
+    if launch is self.current: note_start(launch, self.crew.places)
     self.on_change()
 
 @patch
@@ -160,13 +160,13 @@ def on_exited(self: Course, header: dict, payload: bytes) -> None:
     rank, status, launch = header["rank"], header["status"], self.current
     self.crew.living.discard(rank)
     if launch is None:
-        self.desk.on_exited(rank, describe_status(status))
-        if not self.closed: self.crew.on_idle_exit(rank, status); self.advance()
+        self.desk.on_exited(rank, header.get("lost") or describe_status(status))
+        if not self.closed: self.crew.on_idle_exit(rank, status, header.get("lost", "")); self.advance()
         return
     said = launch.ended.get(rank, {}).get("status")
     well = said == "failed" or (said == "done" and status == 0 and launch.kind != "function")
     if not (well or launch.killed or launch.closing == "stopped"):
-        self.fail(launch, describe_death(launch, rank, status))
+        self.fail(launch, describe_death(rank, status, header.get("oom", False), header.get("lost", "")))
     if not self.crew.living: self.finish()
 
 @patch

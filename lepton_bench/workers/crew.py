@@ -124,9 +124,11 @@ class Crew:
         print(header["error"]["traceback"], file=sys.stderr, flush=True)
         self.give_up(f"rank {header['rank']} could not join the process group: {header['error']['message']}")
 
-    def on_idle_exit(self, rank: int, status: int) -> None:
+    def on_idle_exit(self, rank: int, status: int, lost: str = ""  # why its node is gone, if it is
+                     ) -> None:
         "A rank has ended that was running nothing."
-        if self.phase == "starting":
+        if self.phase == "starting" and lost: self.start(self.grouped, self.whole)
+        elif self.phase == "starting":
             words = "\n".join(tail(self.folder/f"rank-{rank}.log"))
             self.give_up(f"rank {rank} {describe_status(status)} while it started. Its last words:\n{words}")
         elif self.phase == "ready" and not self.broken: self.start(self.grouped, self.whole)

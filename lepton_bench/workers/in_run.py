@@ -35,6 +35,7 @@ class RunContext:
     world_size: int
     stream: Stream | None = None  # to the agent
     ring_points: int = 65536
+    rings: Path | None = None  # where its ring lies; None: in the directory
     lock: threading.Lock = field(default_factory=threading.Lock)
     lonely: bool = False  # whether only this rank saves checkpoints
     ring: Ring | None = None
@@ -49,8 +50,8 @@ class RunContext:
     def open_ring(self) -> Ring:
         "The ring of this rank and attempt, made when the first point is logged."
         if self.ring is None:
-            path = ring_path(self.directory, self.attempt, self.rank)
-            path.parent.mkdir(exist_ok=True)
+            path = ring_path(self.rings or self.directory, self.attempt, self.rank)
+            path.parent.mkdir(parents=True, exist_ok=True)
             self.ring = Ring.create(path, self.ring_points, self.rank)
         return self.ring
 

@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['describe_status', 'Failure', 'is_secondary', 'first_cause', 'patience', 'tail', 'package_versions', 'Activity',
            'output_sizes', 'executed_notebook', 'Launch', 'check_launch', 'note_save', 'unfinished_saves',
-           'out_of_memory', 'may_restart', 'oom_kills', 'describe_death', 'memory_held', 'at_step', 'describe_end']
+           'out_of_memory', 'may_restart', 'describe_death', 'memory_held', 'at_step', 'describe_end']
 
 # %% ../../nbs/workers/34_launches.ipynb #c002
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -152,7 +151,6 @@ class Launch:
     progress: dict[int, tuple[float, float]] = field(default_factory=dict)
     stalled: dict[int, float] = field(default_factory=dict)
     watch: Activity = field(default_factory=Activity)
-    oom_kills: int = 0  # the host's count when it began
     warnings: list[str] = field(default_factory=list)
 
     def add_names(self, rank: int, names: list[str]) -> list[str]:
@@ -237,7 +235,7 @@ def unfinished_saves(launch: Launch) -> list[dict]:
     return [save for save in launch.saves.values() if save["aside"] and not save["checksums"] and (alone or not launch.failures)]
 
 # %% ../../nbs/workers/34_launches.ipynb #c032
-_DEATHS = ("Killed", "Exit", "SystemExit", "OutOfMemory")
+_DEATHS = ("Killed", "Exit", "SystemExit", "OutOfMemory", "NodeLost")
 
 def out_of_memory(cause: Failure) -> bool:
     "Whether a rank failed because the host or a device had no more memory."
@@ -250,15 +248,13 @@ def may_restart(launch: Launch) -> bool:
     return launch.kind != "function" or cause.type in _DEATHS or out_of_memory(cause) or is_secondary(cause) or launch.header["options"]["retry_exceptions"]
 
 # %% ../../nbs/workers/34_launches.ipynb #c035
-def oom_kills() -> int:
-    "How many processes the kernel's out-of-memory killer has ended on this host."
-    try: return int(re.search(r"(?m)^oom_kill (\d+)$", Path("/proc/vmstat").read_text())[1])  # type: ignore[index]
-    except (OSError, TypeError): return 0
-
-def describe_death(launch: Launch, rank: int, status: int  # as from os.waitstatus_to_exitcode
+def describe_death(rank: int, status: int,  # as from os.waitstatus_to_exitcode
+                   oom: bool = False,  # whether its host's kernel has killed for want of memory since the run began
+                   lost: str = "",  # why its node is gone, if it is
                    ) -> Failure:
     "How a rank's process ended that should not have ended."
-    if status == -signal.SIGKILL and oom_kills() > launch.oom_kills:
+    if lost: return Failure(rank, "NodeLost", f"is gone: {lost}", time=time.time(), code=137)
+    if status == -signal.SIGKILL and oom:
         return Failure(rank, "OutOfMemory", "was killed by the kernel, which had no memory left (out-of-memory killer)", time=time.time(), code=137)
     kind, code = ("Killed", 128 - status) if status < 0 else ("Exit", status)
     return Failure(rank, kind, describe_status(status), time=time.time(), code=code)

@@ -25,6 +25,11 @@ class Place:
     cores: int = 2  # usable ones of that node
     sharers: int = 1  # devices that share them
 
+    @property
+    def id(self) -> str: return f"{self.node}.{self.device.id}" if self.node else self.device.id
+    @property
+    def label(self) -> str: return f"{self.node}:{self.device.label}" if self.node else self.device.label
+
 # %% ../../nbs/workers/335_nodes.ipynb #2e5e6c9e
 class Nodes(Protocol):
     "The partner of a supervisor."

@@ -190,7 +190,7 @@ class Worker:
     "A rank's loop."
     def __init__(self, stream: Stream, lease: list[int]):
         self.stream, self.lease = stream, lease  # the lease is held by being open
-        self.rank, self.world_size, self.env = 0, 1, dict[str, str]()
+        self.rank, self.world_size, self.env, self.defaults = 0, 1, dict[str, str](), dict[str, str]()
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.cell_context = ""  # that of the last cell, if no run came after it
         self.group: Any = None
@@ -200,8 +200,9 @@ class Worker:
         "Learn rank, environment and threads."
         self.rank, self.world_size, self.env = message["rank"], message["world_size"], message["env"]
         self.ring_points = message["ring_points"]
-        set_environment({**os.environ, **self.env})
+        set_environment({**message.get("defaults", {}), **os.environ, **self.env})
         self.env["OMP_NUM_THREADS"] = str(set_threads(message["threads"]))
+        self.defaults = message.get("defaults", {})  # what this node needs, unless the person's environment says otherwise
         if message["cuda"]:
             import torch
             torch.cuda.set_device(message["local_rank"])
@@ -219,7 +220,7 @@ class Worker:
         redirect(1, log); os.dup2(1, 2)
         if "context_data" in message: self.contexts[message["context"]] = message["context_data"]
         caller = self.contexts[message["context"]]
-        set_environment({**caller["env"], **self.env, **more})
+        set_environment({**self.defaults, **caller["env"], **self.env, **more})
         sys.path[:] = caller["sys_path"]
         try: os.chdir(caller["cwd"])
         except OSError as e: warnings.warn(f"the folder {caller['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
@@ -231,7 +232,8 @@ class Worker:
         error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
         self.take_on(message, log_path(directory, self.rank), {**message["run_env"], **error_file})
         add_sources(message["sources"], message["labels"])
-        context = RunContext(directory, message["run"], message["attempt"], self.rank, self.world_size, self.stream, self.ring_points)
+        context = RunContext(directory, message["run"], message["attempt"], self.rank, self.world_size, self.stream, self.ring_points,
+                             Path(message["rings"]))
         set_run(context)
         set_ring(context.open_ring)
         signal.signal(signal.SIGINT, signal.default_int_handler)

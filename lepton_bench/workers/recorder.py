@@ -22,7 +22,6 @@ from typing import Any
 from ..errors import BenchError
 from ..masking import mask, mask_text
 from ..processes import ProcessId, write_atomically
-from ..resources.devices import Device
 from ..runs.checkpoints import add_parts, commit_checkpoint, thin_out
 from ..runs.metrics import MetricsWriter, remove_rings, tidy_rings
 from ..runs.recorded import HEADLESS
@@ -30,6 +29,7 @@ from ..runs.ring import record_type
 from ..runs.store import (RunWriter, capture_source, metrics_path, new_record, new_run_id, next_attempt, read_run, result_path, ring_path,
                                       system_path)
 from .launches import Launch, package_versions
+from .nodes import Place
 
 # %% ../../nbs/workers/18_recorder.ipynb #c005
 def check_room(folder: Path,  # where runs are written
@@ -77,11 +77,11 @@ class Recorder:
     def __init__(self,
                  runs: Path,  # the folder of all runs
                  allocation: str,  # its name
-                 devices: Sequence[Device],  # in rank order
+                 places: Sequence[Place],  # of the ranks, in rank order
                  engine: str = "local",
                  me: ProcessId | None = None,  # the supervisor, as others know it; None: this process
                  ):
-        self.runs, self.allocation, self.devices, self.engine, self.me = runs, allocation, devices, engine, me or ProcessId.me()
+        self.runs, self.allocation, self.places, self.engine, self.me = runs, allocation, places, engine, me or ProcessId.me()
         self.unwritten: list[Launch] = []  # ended, but the record could not be written yet
         self.finished: dict[str, str] = {}  # run -> status
 
@@ -116,8 +116,8 @@ class Recorder:
 
     def standing(self) -> dict:
         "What the record says of who runs it, and on what."
-        return dict(engine=self.engine, allocation=self.allocation, supervisor=self.me.to_dict(), host=socket.gethostname(), world_size=len(self.devices),
-                    devices=[d.id for d in self.devices], device_kind=self.devices[0].kind)
+        return dict(engine=self.engine, allocation=self.allocation, supervisor=self.me.to_dict(), host=socket.gethostname(), world_size=len(self.places),
+                    devices=[p.id for p in self.places], device_kind=self.places[0].device.kind)
 
     def warn(self, launch: Launch, text: str) -> None:
         "A warning, once; the record has it at the end."
@@ -191,17 +191,17 @@ def close_metrics(recorder: Recorder, launch: Launch) -> None:
     try:
         if launch.metrics is None: remove_rings(launch.directory, launch.attempt)  # those that hold nothing
         elif launch.metrics.close():
-            for rank in range(len(recorder.devices)): ring_path(launch.directory, launch.attempt, rank).unlink(missing_ok=True)
+            for rank in range(len(recorder.places)): ring_path(launch.directory, launch.attempt, rank).unlink(missing_ok=True)
         else: recorder.warn(launch, f"metrics stay in their rings: {launch.metrics.problem}")
     except (OSError, BenchError) as e: recorder.warn(launch, f"metrics stay in their rings: {e}")
     if launch.system and not launch.system.close(): recorder.warn(launch, f"the last system metrics are lost: {launch.system.problem}")
 
 # %% ../../nbs/workers/18_recorder.ipynb #c017
 def note_start(launch: Launch,
-               devices: Sequence[Device],  # of this attempt, in rank order
+               places: Sequence[Place],  # of this attempt's ranks, in rank order
                ) -> None:
     if launch.writer: launch.writer.update(status="running", started=launch.started, attempt=launch.attempt, restarts=launch.restarts,
-                                           world_size=len(devices), devices=[d.id for d in devices])
+                                           world_size=len(places), devices=[p.id for p in places])
 
 def note_course(launch: Launch) -> None:
     if (extra := launch.glance()) and launch.writer: launch.writer.update(status=launch.status, steps=launch.at_step, extra=extra)

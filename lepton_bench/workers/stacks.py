@@ -75,7 +75,7 @@ _STATES = {"D": "it is stuck in the kernel (state D: a device, a driver or a fil
 
 def why_silent(process: ProcessId) -> str:
     "Why a process answers no signal; empty: it could."
-    return _STATES.get(process.state(), "")
+    return _STATES.get(process.state(), "") if process.here else ""  # of another host nothing is known
 
 def read_text(path: Path) -> str:
     try: return path.read_text(errors="replace")

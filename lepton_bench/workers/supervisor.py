@@ -27,6 +27,7 @@ from .channel import Server, readable, require
 from .course import Course, Later
 from .crew import Crew
 from .launches import check_launch
+from .links import RemoteServer
 from .nodes import Nodes
 from .recorder import Recorder
 from .stalls import ask_stacks
@@ -37,7 +38,7 @@ class Supervisor:
     def __init__(self,
                  spec: Spec,
                  created: float,  # unix seconds, when it was asked for
-                 server: Server,  # hears its clients
+                 server: Server | RemoteServer,  # hears its clients
                  settle: Callable[[Callable[[dict, bytes], None]], Nodes],  # given who hears their news: the nodes that its ranks stand on
                  terminated: threading.Event,  # SIGTERM has come
                  ):
@@ -46,15 +47,16 @@ class Supervisor:
         self.path = self.folder.with_name(f"{spec.name}.json")
         self.owner = ProcessId.from_dict(spec.owner) if spec.owner else None
         self.nodes = settle(self.on_news)
-        self.devices = [p.device for p in self.nodes.places()]  # that were granted, in rank order
+        self.places = self.nodes.places()  # that were granted, in rank order
         self.crew = crew = Crew(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks)
         self.me = supervisor_id(spec)
-        recorder = Recorder(self.settings.home/"runs", spec.name, self.devices, spec.engine, self.me)
+        recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
         self.desk, self.later = Desk(self.nodes, crew, server.reply, self.settings.stop_grace), Later()
         self.course = Course(crew, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.changed, self.warned = False, False  # whether the file has to be written; whether it warns
+        self.about: dict[str, Any] = {}  # what the engine adds to the allocation's file
         self.ending, self.gone = "", False  # why it ends; it has ended
         self.last_slow = 0.
         if spec.warm: crew.start(True)
@@ -82,10 +84,10 @@ def describe(self: Supervisor) -> dict:
     "What the allocation's file says."
     course = self.course
     return {**describe_request(self.spec, self.created), "state": self.state, "owner": self.owner.to_dict() if self.owner else None,
-            "devices": [d.id for d in self.devices], "labels": [d.label for d in self.devices], "device_kind": self.devices[0].kind,
+            "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "broken": self.crew.broken}
+            "broken": self.crew.broken, "missing": self.nodes.missing(), **self.about}
 
 @patch
 def publish(self: Supervisor) -> None:
@@ -126,7 +128,7 @@ def on_cell(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a notebook's cell in line; answered when its ranks have answered."
     self.refuse_at_end()
     require(header, cell=str, ranks=list, context=str)
-    if not set(header["ranks"]) <= set(range(len(self.devices))): raise ValueError(f"there are ranks 0 to {len(self.devices) - 1}")
+    if not set(header["ranks"]) <= set(range(self.crew.size)): raise ValueError(f"there are ranks 0 to {self.crew.size - 1}")
     header["context_data"] = self.caller(header)
     self.desk.take(Turn(to, header, payload), f"run {ahead[0]}" if (ahead := self.course.runs()) else "")
     self.course.advance()

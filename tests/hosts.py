@@ -1,0 +1,72 @@
+"""Allocations on nodes without a scheduler: the job's program, and an agent for each node by a command, as an engine would start them.
+
+    python tests/hosts.py FOLDER COMMAND NODE...     COMMAND: JSON, words before the agent's own command, with {node} in them
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import lepton_bench as lb
+from lepton_bench.processes import ProcessId, wait_gone
+from lepton_bench.workers.allocations import Spec, allocations_directory, claim_name, describe_request, read_allocation
+from lepton_bench.workers.job import CommandPlacement, leave_request, live_in_job
+
+
+def main(folder: str, command: str, *names: str) -> None:
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def start(nodes: Sequence[str]) -> list[str]:
+        return [*(word.format(node=nodes[0]) for word in json.loads(command)), sys.executable, "-m", "lepton_bench.workers.node", folder, nodes[0]]
+    live_in_job(Path(folder), names, CommandPlacement(start, Path(folder)), terminated)
+
+
+class Hosts:
+    "An allocation on nodes, and the processes that it consists of."
+    def __init__(self, name: str, folder: Path, process: subprocess.Popen):
+        self.name, self.folder, self.process = name, folder, process
+
+    def agents(self) -> dict[str, ProcessId]:
+        "Node -> its agent."
+        found = {}
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            with suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                if "lepton_bench.workers.node" in words and str(self.folder) in words and os.getpgid(pid) == pid: found[words[-2]] = ProcessId.of(pid)
+        return found
+
+
+@contextmanager
+def hosts(names: Sequence[str], count: int, command: Sequence[str] = (), timeout: float = 60., around: Sequence[str] = (), **more: object):
+    "An allocation of `count` devices on these nodes, and its `lb.Allocation`."
+    spec = Spec(f"hosts-{os.getpid()}-{time.time_ns() % 10**9}", count, engine="local", owner=ProcessId.me().to_dict(), beat=True, **more)
+    folder = leave_request(spec)
+    claim_name(folder.with_name(f"{spec.name}.json"), describe_request(spec, time.time()))
+    with open(folder/"supervisor.log", "ab") as log:
+        process = subprocess.Popen([*around, sys.executable, __file__, str(folder), json.dumps(list(command)), *names], stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log, start_new_session=True)
+    found = Hosts(spec.name, folder, process)
+    try:
+        end = time.monotonic() + timeout
+        path = folder.with_name(f"{spec.name}.json")
+        while (state := (read_allocation(path) or {}).get("state")) == "waiting" and process.poll() is None and time.monotonic() < end: time.sleep(.02)
+        assert state == "idle", f"{state}: {(folder/'supervisor.log').read_text()}\n{(read_allocation(path) or {}).get('broken')}"
+        yield lb.attach(spec.name), found
+    finally:
+        agents = found.agents()
+        process.terminate()
+        try: process.wait(30)
+        except subprocess.TimeoutExpired: process.kill(); process.wait()
+        for agent in agents.values(): assert wait_gone(agent, 20), f"an agent is left: {agent}"
+        with suppress(FileNotFoundError): (allocations_directory()/f"{spec.name}.json").unlink()
+
+
+if __name__ == "__main__": main(*sys.argv[1:])
