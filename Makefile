@@ -22,7 +22,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help lab test chaos browser clean
+.PHONY: help lab test chaos browser slurm clean
 .DELETE_ON_ERROR:
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -106,12 +106,20 @@ browser:
 	  $(call apt,chromium fonts-liberation) || echo "set-up: no Chromium and no right to install it: the browser test will be skipped"
 	fi
 
+# some tests run a Slurm of their own; its daemons need root: elsewhere they are skipped, and say so
+slurm:
+	@PATH=$$PATH:/usr/sbin:/sbin
+	if [ "$$(id -u)" != 0 ]; then echo "set-up: not root: the tests on Slurm will be skipped"
+	elif ! { command -v slurmctld && command -v slurmd && command -v srun && command -v ip; } >/dev/null; then
+	  $(call apt,slurm-wlm iproute2) || echo "set-up: no Slurm and no way to install it: the tests on Slurm will be skipped"
+	fi
+
 lab: $(VENV)/ready-lab $(VENV)/has-extension
 	@lab=$$(realpath $(VENV))/bin/jupyter-lab
 	cd nbs/tutorials
 	exec "$$lab" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-test: $(VENV)/ready-dev $(VENV)/has-extension browser
+test: $(VENV)/ready-dev $(VENV)/has-extension browser slurm
 	@exec $(VENV)/bin/python tests/run.py $(LAYERS)
 
 chaos: $(VENV)/ready-dev

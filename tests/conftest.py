@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from isolation import Isolation, mirror  # noqa: E402
 from live_kernel import Kernel  # noqa: E402
+from slurm_cluster import THEIRS, SlurmCluster, missing  # noqa: E402
 
 _place = Isolation.new()  # before any test module is imported: a module may read the settings at import
 os.environ.pop("IN_TEST", None)
@@ -25,9 +26,13 @@ def pytest_report_header() -> list[str]:
 
 
 _left: list[str] = []  # by this session, and by its workers when there are some (pytest-xdist)
+_clusters: list[SlurmCluster] = []  # at most one
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    try:
+        for cluster in _clusters: cluster.stop()
+    except AssertionError as e: _left.append(str(e))
     _left.extend(_place.shut_down())
     _place.remove()
     if (output := getattr(session.config, "workeroutput", None)) is not None: output["left"] = _left
@@ -101,3 +106,25 @@ def new_kernel() -> Iterator[Callable[..., Kernel]]:
 def real_kernel(new_kernel: Callable[..., Kernel]) -> Kernel:
     "One live kernel."
     return new_kernel()
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    "A real Slurm with three nodes, started when the first test asks for it; in CI it has to be possible."
+    if why := missing(): (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    if not _clusters: _clusters.append(SlurmCluster().start())
+    yield _clusters[0]
+    _clusters[0].stop()
+
+
+@pytest.fixture(scope="module")
+def slurm(slurm_cluster: SlurmCluster) -> Iterator[SlurmCluster]:
+    "The cluster, found by whatever runs in this process: SLURM_CONF is set as long as this file's tests run. Its nodes are idle at the beginning."
+    slurm_cluster.reset()
+    before = {k: v for k, v in os.environ.items() if k.startswith(THEIRS)}
+    for name in before: del os.environ[name]
+    os.environ.update(slurm_cluster.env)
+    yield slurm_cluster
+    for name in [k for k in os.environ if k.startswith(THEIRS)]: del os.environ[name]
+    os.environ.update(before)
+    slurm_cluster.reset()
