@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'caller_context', 'as_context', 'notebook_call', 'new_name',
-           'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'check_least', 'plan', 'allocate', 'take',
-           'submit', 'take_once', 'find_allocation', 'AllocationTable', 'allocations', 'attach']
+           'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'check_least', 'check_engine_options',
+           'plan', 'allocate', 'take', 'submit', 'take_once', 'find_allocation', 'AllocationTable', 'allocations',
+           'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -277,16 +278,25 @@ def check_least(least: int | None, count: int) -> int | None:
     raise AllocationError(f"min_ranks={least!r} makes no sense for {count} devices: it is a number from 1 to {count}, with which a run goes on "
                           "when other ranks are gone")
 
+# %% ../nbs/50_bench.ipynb #06d6ed47
+def check_engine_options(engine: Any, options: dict[str, Any]) -> dict[str, Any]:
+    "AllocationError, with what there is, for an option that the engine does not know."
+    if options and not hasattr(engine, "check_options"):
+        raise AllocationError(f"engine {engine.name!r} has no option {', '.join(options)}. allocate takes: count, engine, kind, memory, name, timeout, "
+                              "priority, preempt, min_ranks")
+    if options: engine.check_options(options)
+    return options
+
 # %% ../nbs/50_bench.ipynb #c029
 def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None,
-         priority: int = 0, min_ranks: int | None = None, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
+         priority: int = 0, min_ranks: int | None = None, options: dict | None = None, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
     "A checked request: what can never be granted is refused here, at once."
     size = parse_memory(memory)
     chosen = check_name(name) if name is not None else new_name({a["name"] for a in list_allocations()})
     check_possible(Request(count=count, kind=kind, memory=size, priority=priority, name=chosen, label=_label()), engine.inventory())
     return Spec(name=chosen, count=count, kind=kind, memory=size, priority=priority, timeout=timeout, label=_label(), warm=warm, once=once,
                 owner=ProcessId.me().to_dict() if owned else None, bound=owned and headless_run() is not None, engine=engine.name,
-                min_ranks=check_least(min_ranks, count))
+                min_ranks=check_least(min_ranks, count), options=check_engine_options(engine, options or {}))
 
 # %% ../nbs/50_bench.ipynb #c030
 def allocate(count: int = 1,  # devices, and ranks
@@ -298,28 +308,29 @@ def allocate(count: int = 1,  # devices, and ranks
              timeout: float | None = None,  # seconds to wait for devices; None: for ever
              priority: int = 0,  # higher goes first
              preempt: bool = False,  # ask others to step aside, where the engine can
-             min_ranks: int | None = None,  # go on with fewer, where the engine can
+             min_ranks: int | None = None,  # so many are enough when a node or a device is gone; None: all
+             **options: Any,  # the engine's own, as partition= and time= for "slurm"
              ) -> Allocation:
     "Take devices, waiting for your turn, and stand warm ranks on them."
     if getattr(sys.modules.get("lepton_bench.workers.rank"), "is_rank", False):
         raise AllocationError("a rank cannot allocate: it would wait for the devices it stands on. Allocate in the notebook, and launch there.")
     where = get_engine(engine)
-    require(where, preempt=preempt, shrink=min_ranks is not None and min_ranks != count)
-    return take(where, engine, count, kind, memory, name, timeout, priority, min_ranks)
+    require(where, preempt=preempt, priority=priority, shrink=min_ranks is not None and min_ranks != count)
+    return take(where, engine, count, kind, memory, name, timeout, priority, min_ranks, options)
 
 # %% ../nbs/50_bench.ipynb #c032
 def take(where: Any,  # an engine
          engine: str,  # what it was called
          count: int, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None, priority: int = 0,
-         min_ranks: int | None = None,
+         min_ranks: int | None = None, options: dict[str, Any] | None = None,
          waiting: Waiting | None = None,  # is told why it is not there yet; None: the cell or the terminal is
          ) -> Allocation:
     "This kernel's allocation of that shape, or a new one."
-    shape = (name, count, engine, kind, parse_memory(memory))
+    shape = (name, count, engine, kind, parse_memory(memory), repr(options or {}))
     if known := _again(shape):
         _mine[known.name] = _mine.pop(known.name)  # it is the last one now
         return known
-    spec = plan(count, where, kind, memory, name, timeout, priority, min_ranks=min_ranks)
+    spec = plan(count, where, kind, memory, name, timeout, priority, min_ranks=min_ranks, options=options)
     allocation = Allocation(submit(where, spec, waiting))
     _mine[spec.name] = (shape, allocation)
     return allocation
@@ -378,5 +389,5 @@ def attach(name: str,  # as in lb.allocations()
     answer = ask(client, "adopt", owner=ProcessId.me().to_dict(), label=_label())["allocation"]
     allocation = Allocation(answer)
     _mine.pop(name, None)  # it is the last one now
-    _mine[name] = ((name, answer["count"], answer["engine"], answer["kind"], answer["memory"]), allocation)
+    _mine[name] = ((name, answer["count"], answer["engine"], answer["kind"], answer["memory"], "{}"), allocation)
     return allocation

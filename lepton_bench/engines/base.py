@@ -78,7 +78,7 @@ class Engine(Protocol):
     def reattach(self, data: dict) -> Handle: "The handle of an allocation that another process submitted."
 
 # %% ../../nbs/engines/40_base.ipynb #c010
-_OURS = {name: f"lepton_bench.engines.{name}:{name.title()}Engine" for name in ("local", "debug")}
+_OURS = {name: f"lepton_bench.engines.{name}:{name.title()}Engine" for name in ("local", "debug", "slurm")}
 
 def _others() -> dict[str, Any]: return {e.name: e for e in entry_points(group="lepton_bench.engines")}
 

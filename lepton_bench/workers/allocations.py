@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import AllocationError, AllocationTimeout
@@ -42,6 +42,7 @@ class Spec:
     held: tuple[str, ...] = ()  # devices whose leases the owner has handed over
     bound: bool = False  # its owner is a headless notebook, whose end ends also a run in progress
     engine: str = "local"
+    options: dict = field(default_factory=dict)  # the engine's own
     min_ranks: int | None = None  # so many are enough when a node or a device is gone; None: all
     beat: bool = False  # its supervisor is seen by a file, see `ProcessId`: it is on another host, or a thread
 
@@ -56,7 +57,10 @@ def read_allocation(path: Path) -> dict | None:
     try: return json.loads(path.read_bytes())
     except (OSError, ValueError): return None
 
-def is_living(found: dict | None) -> bool: return bool(found) and ProcessId.from_dict(found["supervisor"]).alive()  # type: ignore[index]
+def is_living(found: dict | None) -> bool:
+    "Whether an allocation is there, or on its way. What a scheduler has been asked for waits with the scheduler, whether its asker lives or not."
+    if not found or found.get("state") == "failed": return False
+    return (found.get("state") == "waiting" and bool(found.get("job"))) or ProcessId.from_dict(found["supervisor"]).alive()
 
 # %% ../../nbs/workers/35_allocations.ipynb #7d2775ca
 def supervisor_id(spec: Spec) -> ProcessId:

@@ -6,6 +6,7 @@
 __all__ = ['leave_request', 'CommandPlacement', 'live_in_job']
 
 # %% ../../nbs/workers/491_job.ipynb #d5602eb5
+import importlib
 import json
 import os
 import subprocess
@@ -94,6 +95,7 @@ def live_in_job(folder: Path,
     about = {**describe_request(spec, found["created"]), "job": before.get("job")}
     write_atomically(path, json.dumps(about).encode(), mode=0o600)
     fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count)
+    threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
     try: gather(fleet, 120., terminated.is_set)
     except BenchError as e:
         fleet.end(); clients.close()

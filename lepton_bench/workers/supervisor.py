@@ -59,7 +59,7 @@ class Supervisor:
         self.about: dict[str, Any] = {}  # what the engine adds to the allocation's file
         self.ending, self.gone = "", False  # why it ends; it has ended
         self.last_slow = 0.
-        if spec.warm: crew.start(True)
+        if spec.warm and not spec.beat: crew.start(True)  # else when everybody has been told that it is there
 
     @property
     def state(self) -> str:
@@ -251,6 +251,7 @@ def tick_idle(self: Supervisor) -> None:
 @patch
 def serve(self: Supervisor) -> None:
     "React until the allocation has ended."
+    if self.spec.warm and not self.crew.generation: self.crew.start(True)
     while not self.gone:
         sources = self.nodes.sources()
         news = readable([*self.server.sources(), *sources], self.course.pause())
