@@ -15,11 +15,14 @@ from lepton_bench.errors import AllocationError, BenchError, RunError
 from lepton_bench.run import get_run
 from lepton_bench.workers.allocations import allocations_directory, list_allocations
 
-ENGINES = ["local", "debug"]
+ENGINES = ["local", "debug", "slurm"]
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "slurm":
+        request.getfixturevalue("slurm")
+        monkeypatch.setenv("LEPTON_BENCH_SIMULATED", "1")  # its nodes' GPUs are files that nothing drives
     yield request.param
     for found in list_allocations(): lb.attach(found["name"]).release()
     threads = [t for t in threading.enumerate() if t.name.startswith("supervisor ")]
@@ -136,4 +139,4 @@ def test_what_can_never_be_granted_is_refused_at_once(engine: str) -> None:
 
 
 def test_an_unknown_engine_is_named_with_those_that_are_there() -> None:
-    with pytest.raises(BenchError, match="there is no engine 'cloud'. Installed engines: debug, local"): lb.allocate(1, engine="cloud")
+    with pytest.raises(BenchError, match="there is no engine 'cloud'. Installed engines: debug, local, slurm"): lb.allocate(1, engine="cloud")
