@@ -54,6 +54,7 @@ class Options:
     max_restarts: int = 0  # how often a run is tried again from its latest checkpoint when a rank has died
     retry_exceptions: bool = False  # also when a function has raised an exception
     stall_after: float | None = None  # seconds without a step and without output after which it is called stalled; 0: never; None: the setting
+    preemptible: bool = False  # steps aside, after a checkpoint, for who asks with preempt=True, and comes back when there is room
     process_group: bool = True  # False: the function brings up its own
     output: bool = True  # show what ranks print in the launching cell
 

@@ -135,7 +135,7 @@ class Run:
         record = None if self.allocation else self.record
         if record is None or record.allocation:
             try: ask(self._client(), "wait", run=self.id, timeout=left)
-            except AllocationError: pass  # gone or silent: the record and the clock decide
+            except AllocationError: time.sleep(.05)  # gone, silent, or not back yet: the record and the clock decide
         elif record.supervisor: wait_gone(ProcessId.from_dict(record.supervisor), .5 if left is None else min(left, .5))
 
 # %% ../nbs/46_run.ipynb #c017

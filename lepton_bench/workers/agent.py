@@ -164,6 +164,12 @@ def do_kill(self: Agent, header: dict, payload: bytes) -> None: self.signal_rank
 def do_stacks(self: Agent, header: dict, payload: bytes) -> None: self.signal_ranks(signal.SIGUSR2)
 
 @patch
+def do_aside(self: Agent, header: dict, payload: bytes) -> None:
+    "Ask one rank to leave after its next checkpoint."
+    handle = self.ranks.get(header["rank"])
+    if handle and handle.process: self.forkserver.send({"op": "signal", "pid": handle.process.pid, "signal": int(signal.SIGUSR1)})
+
+@patch
 def do_end(self: Agent, header: dict, payload: bytes) -> None: self.forkserver.send({"op": "end"})
 
 @patch

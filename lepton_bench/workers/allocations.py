@@ -44,6 +44,8 @@ class Spec:
     engine: str = "local"
     options: dict = field(default_factory=dict)  # the engine's own
     min_ranks: int | None = None  # so many are enough when a node or a device is gone; None: all
+    preempt: bool = False  # asks preemptible runs to step aside
+    takes_up: tuple[str, ...] = ()  # runs that have stepped aside with the allocation of that name, and go on with this one
     beat: bool = False  # its supervisor is seen by a file, see `ProcessId`: it is on another host, or a thread
 
     @classmethod

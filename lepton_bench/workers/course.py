@@ -20,7 +20,7 @@ from .cells import Desk
 from .crew import DEATH, Crew
 from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save,
                                            patience, unfinished_saves)
-from .recorder import (Recorder, close_metrics, note_course, note_end, note_start, store_checkpoint, store_points, store_result,
+from .recorder import (Recorder, close_metrics, note_course, note_end, note_parked, note_start, store_checkpoint, store_points, store_result,
                                            store_system, write_ends)
 from .stalls import look_at
 
@@ -58,6 +58,7 @@ class Course:
         self.current: Launch | None = None
         self.queue: deque[Launch] = deque()
         self.closed = ""  # why nothing is launched any more
+        self.parked: list[str] = []  # runs that have stepped aside
         self.idle_since = time.monotonic()
 
     @property
@@ -146,6 +147,7 @@ def on_ended(self: Course, header: dict, payload: bytes) -> None:
     self.crew.modules.update(header["modules"])
     if launch is None: return
     launch.ended[rank] = header
+    if header["status"] == "aside": launch.closing, launch.kill_at = launch.closing or "aside", 0.
     if payload: store_result(launch, rank, payload)
     if header["status"] == "failed" or (header["status"] == "stopped" and launch.closing is None):  # nobody stopped it: it raised KeyboardInterrupt itself
         error = header["error"]
@@ -165,7 +167,7 @@ def on_exited(self: Course, header: dict, payload: bytes) -> None:
         return
     said = launch.ended.get(rank, {}).get("status")
     well = said == "failed" or (said == "done" and status == 0 and launch.kind != "function")
-    if not (well or launch.killed or launch.closing == "stopped"):
+    if not (well or launch.killed or launch.closing in ("stopped", "aside")):
         self.fail(launch, describe_death(rank, status, header.get("oom", False), header.get("lost", "")))
     if not self.crew.living: self.finish()
 
@@ -228,7 +230,8 @@ def after_attempt(self: Course, launch: Launch) -> None:
     dirty = bool(launch.closing) or not self.crew.living or any(e["dirty"] for e in launch.ended.values())
     end, self.current = describe_end(launch), None
     if launch.whole: self.on_notebook()
-    if end["status"] == "failed" and may_restart(launch) and not self.closed:
+    if launch.closing == "aside": self.park(launch)
+    elif end["status"] == "failed" and may_restart(launch) and not self.closed:
         launch.next_attempt(end["reason"])
         self.queue.appendleft(launch)
     else: self.conclude(launch, end)
@@ -248,6 +251,26 @@ def tell_ends(self: Course) -> None:
     "Tell those who wait for runs whose end is written down."
     for launch in write_ends(self.recorder, give_up=bool(self.closed)):
         for to in launch.waiters: self.reply(to, {"status": launch.end["status"]})
+
+# %% ../../nbs/workers/371_course.ipynb #e8964b3e
+@patch
+def part(self: Course, why: str,
+         grace: float  # seconds until ranks are ended without a checkpoint
+         ) -> None:
+    "Have the run in progress step aside, and begin nothing more."
+    self.closed = why
+    for launch in list(self.queue): self.queue.remove(launch); self.park(launch)
+    if launch := self.current:
+        launch.parting, launch.kill_at = why, time.monotonic() + grace
+        self.nodes.receive({"op": "aside", "rank": 0})
+    self.desk.end(why)
+
+@patch
+def park(self: Course, launch: Launch) -> None:
+    "It goes on when the allocation is back."
+    if launch.writer is None: self.recorder.record(launch, running=False)
+    note_parked(launch, self.closed)
+    self.parked.append(launch.run)
 
 # %% ../../nbs/workers/371_course.ipynb #aed21826
 @patch
@@ -287,6 +310,7 @@ def tick(self: Course, now: float  # monotonic seconds
          ) -> None:
     launch = self.current
     if launch and now >= launch.kill_at:
+        if launch.parting and launch.closing is None: launch.closing = "aside"
         if launch.killed: self.abandon(launch)
         elif self.crew.living: self.nodes.receive({"op": "kill"})
         else: self.finish()

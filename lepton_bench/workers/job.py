@@ -92,7 +92,8 @@ def live_in_job(folder: Path,
     agents, clients = Exchange(keys, secret, limits.ports), Exchange(keys, secret, limits.ports)
     write_keys(folder/"keys.json", keys)
     write_atomically(folder/"link.json", json.dumps({"hosts": own_addresses(), "port": agents.port}).encode(), mode=0o600)
-    about = {**describe_request(spec, found["created"]), "job": before.get("job")}
+    runs = [run for run in (before.get("run"), *before.get("queue", [])) if run]  # that this job was in when it was interrupted
+    about = {**describe_request(spec, found["created"]), "job": before.get("job"), "run": before.get("run"), "queue": before.get("queue", [])}
     write_atomically(path, json.dumps(about).encode(), mode=0o600)
     fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count)
     threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
@@ -110,6 +111,7 @@ def live_in_job(folder: Path,
     supervisor = Supervisor(spec, found["created"], RemoteServer(clients), settle, terminated)
     supervisor.about = {"job": before.get("job"), "shared_folder": all(n.about["same_folder"] for n in fleet.nodes.values())}
     prepare(supervisor)
+    for run in runs: supervisor.take_up(run)
     supervisor.write_file()
     supervisor.serve()
     return supervisor

@@ -130,7 +130,8 @@ class Launch:
     lock: int = -1  # descriptor: of a run that was resumed there is one writer
     payload_file: str | None = None  # where a large payload lies
     started: float | None = None  # unix seconds
-    closing: str | None = None  # "failed" | "stopped"
+    closing: str | None = None  # "failed" | "stopped" | "aside"
+    parting: str = ""  # why it has been asked to step aside
     killed: bool = False  # whether the ranks' ends are our doing
     kill_at: float = float("inf")  # monotonic seconds
     restarts: list[dict] = field(default_factory=list)

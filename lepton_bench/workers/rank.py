@@ -33,7 +33,7 @@ from ..runs.ring import flush_metrics, set_ring
 from ..runs.store import log_path
 from .channel import Stream
 from .forkserver import find_target, redirect, set_environment
-from .in_run import RunContext, await_save, current_run, set_run
+from .in_run import RunContext, StepAside, await_save, current_run, set_run
 
 # %% ../../nbs/workers/32_rank.ipynb #c004
 class LogWriter(io.RawIOBase):
@@ -125,6 +125,7 @@ def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, a
         function, args, kwargs = pickle.loads(payload)
         result = function(*args, **kwargs)
         flush_metrics()
+    except StepAside: return {"status": "aside"}, b""
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, b""
     except SystemExit as e:
         if not e.code: return {"status": "done"}, cloudpickle.dumps(None)
@@ -176,6 +177,7 @@ def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit 
     try:
         code, main = _script_code(message)
         exec(code, main.__dict__)
+    except StepAside: return {"status": "aside"}, 0
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, 130
     except SystemExit as e:
         if isinstance(e.code, str): print(e.code, file=sys.stderr)
@@ -237,10 +239,11 @@ class Worker:
         set_run(context)
         set_ring(context.open_ring)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(context, "leaving", True))
 
     def leave(self, header: dict, result: bytes = b"") -> None:
         "Report the end of a run."
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for sig in (signal.SIGINT, signal.SIGUSR1): signal.signal(sig, signal.SIG_IGN)
         if header["status"] == "failed" and header["error"]["type"] != "SystemExit": sys.stderr.write(header["error"]["traceback"])
         sys.stdout.flush(); sys.stderr.flush()
         set_ring(None)
@@ -331,7 +334,7 @@ def rank_body(arguments: dict, fds: list[int]) -> None:
     global is_rank
     is_rank = True
     set_parent_death_signal(signal.SIGKILL, arguments["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sig in (signal.SIGINT, signal.SIGUSR1): signal.signal(sig, signal.SIG_IGN)
     os.setpgid(0, 0)
     redirect(0, "/dev/null"); redirect(1, arguments["log"]); os.dup2(1, 2)
     open_output()

@@ -7,6 +7,7 @@ __all__ = ['Supervisor']
 
 # %% ../../nbs/workers/37_supervisor.ipynb #39d8fe5b
 import json
+import os
 import shutil
 import sys
 import threading
@@ -29,7 +30,7 @@ from .crew import Crew
 from .launches import check_launch
 from .links import RemoteServer
 from .nodes import Nodes
-from .recorder import Recorder
+from .recorder import Recorder, what_was_launched
 from .stalls import ask_stacks
 
 # %% ../../nbs/workers/37_supervisor.ipynb #b1cfbee0
@@ -57,7 +58,11 @@ class Supervisor:
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.changed, self.warned = False, False  # whether the file has to be written; whether it warns
         self.about: dict[str, Any] = {}  # what the engine adds to the allocation's file
+        self.waits: dict[str, Any] = {}  # what it says while it has stepped aside
         self.ending, self.gone = "", False  # why it ends; it has ended
+        self.aside = ""  # why it should step aside; a signal handler may say it
+        self.grace = 60.  # seconds that a run then has until its next checkpoint
+        self.comes_back: Callable[[], bool] = lambda: False  # after SIGTERM: whether the scheduler will start it again
         self.last_slow = 0.
         if spec.warm and not spec.beat: crew.start(True)  # else when everybody has been told that it is there
 
@@ -87,7 +92,8 @@ def describe(self: Supervisor) -> dict:
             "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "broken": self.crew.broken, "missing": self.nodes.missing(), **self.about}
+            "broken": self.crew.broken, "missing": self.nodes.missing(),
+            "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority, **self.about, **self.waits}
 
 @patch
 def publish(self: Supervisor) -> None:
@@ -194,7 +200,7 @@ def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_describe(self: Supervisor, to: Any, header: dict, payload: bytes) -> None: self.server.reply(to, {"allocation": self.describe()})
 
 # %% ../../nbs/workers/37_supervisor.ipynb #29a3c0a3
-_REQUESTS = ("describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
+_REQUESTS = ("aside", "describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
 
 @patch
 def serve_clients(self: Supervisor, source: Any) -> None:
@@ -221,7 +227,10 @@ def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
 @patch
 def tick(self: Supervisor) -> None:
     now = time.monotonic()
-    if self.terminated.is_set(): self.end("its supervisor received SIGTERM")
+    if self.aside: self.part(self.aside)
+    if self.terminated.is_set() and not self.ending:
+        if self.comes_back(): self.part("its scheduler has put it back in line")
+        else: self.end("its supervisor received SIGTERM")
     self.course.tick(now)
     if now - self.last_slow > 1:
         self.last_slow = now
@@ -262,6 +271,38 @@ def serve(self: Supervisor) -> None:
         self.later.catch_up(busy=bool(news))
         self.step_end()
 
+# %% ../../nbs/workers/37_supervisor.ipynb #4cf464cb
+@patch
+def part(self: Supervisor, why: str) -> None:
+    "Make room: runs go on later."
+    if self.ending: return
+    if self.course.idle: return self.end(why)
+    self.ending = why
+    self.course.part(why, self.grace)
+    self.write_file()
+
+@patch
+def on_aside(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
+    "Somebody more important needs the devices."
+    require(header, why=str)
+    current = self.course.current
+    if not (current and current.header["options"].get("preemptible")): raise AllocationError(f"what runs on {self.spec.name} is not preemptible")
+    self.part(header["why"])
+    self.server.reply(to, {})
+
+@patch
+def take_up(self: Supervisor, run: str  # id
+            ) -> None:
+    "Go on with a run that has stepped aside, or was interrupted with its supervisor."
+    directory = self.course.recorder.runs/run
+    try:
+        header, payload = what_was_launched(directory)
+        context = {"env": dict(os.environ), "cwd": header.pop("cwd"), "sys_path": header.pop("sys_path")}
+        launch = self.course.recorder.resumed({**header, "resume": run, "context": f"of {run}"}, payload)
+    except BenchError as e: return print(f"run {run} does not go on: {e}", file=sys.stderr, flush=True)
+    self.contexts[f"of {run}"] = launch.context = context
+    self.course.take(launch)
+
 # %% ../../nbs/workers/37_supervisor.ipynb #dd2590d1
 @patch
 def end(self: Supervisor, reason: str) -> None:
@@ -277,8 +318,12 @@ def step_end(self: Supervisor) -> None:
     if not self.ending or self.course.current: return
     self.later.catch_up(busy=False)
     self.nodes.end()
-    self.path.unlink(missing_ok=True)
-    shutil.rmtree(self.folder, ignore_errors=True)
+    if self.course.parked and self.about.get("job"):  # the same job comes back
+        self.waits = {"state": "waiting", "run": self.course.parked[0], "queue": self.course.parked[1:], "link": None, "ranks": {}}
+        self.write_file()
+    else:
+        self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
     for to in self.releasing: self.server.reply(to, {"released": True, "reason": self.ending})
     self.server.close()
     self.gone = True
