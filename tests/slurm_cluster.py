@@ -8,6 +8,8 @@ How long things take here, seen with 22.05 on two cores:
   start 0.1 s, stop 0.1 s, `srun` on three nodes 0.04 s; a batch job starts within 1 s, since the scheduler looks once a second.
   A node whose slurmd is dead is `down` after 9 to 14 s; `declare_down` says it at once. Back 0.1 s after `start_slurmd`.
   A job that was requeued (preempted, or its node failed) waits for 2 minutes more, reason BeginTime; `begin_now` ends that.
+  What Slurm does not find it does not end: with `linuxproc` a process whose parents have ended, with `pgid` one in a process group of its own. Real clusters
+  mostly have control groups, which no process leaves; they would need more than root in a container. `stop` and `reset` find such processes, kill them, fail.
   A process that ignores SIGTERM gets SIGKILL 2 to 5 s later (KillWait=2).
   Time limits are whole minutes, and slurmctld looks every 30 s, counted from its start. `--time=1 --signal=B:USR1@60` therefore warns 0 to 30 s after the job's
   start, and ends it 60 to 90 s after it. No other lead warns sooner: it comes at the first look from which less than lead + 30 s remain. `scontrol update
@@ -50,7 +52,7 @@ SlurmctldLogFile={root}/log/slurmctld.log
 SlurmdLogFile={root}/log/%n.log
 SlurmctldSyslogDebug=quiet
 SlurmdSyslogDebug=quiet
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -97,9 +99,10 @@ class SlurmCluster:
                  nodes: int = 3,
                  cpus: int = 2,  # of each node
                  gpus: int = 2,  # of each node
-                 down_after: int = 5) -> None:  # seconds without an answer of its slurmd until a node is down
+                 down_after: int = 5,  # seconds without an answer of its slurmd until a node is down: then 9 to 14 s pass in all
+                 proctrack: str = "linuxproc") -> None:  # how Slurm finds a job's processes: `linuxproc` (children of children) or `pgid` (process groups)
         self.names = [f"n{i + 1}" for i in range(nodes)]
-        self.cpus, self.gpus, self.down_after = cpus, gpus, down_after
+        self.cpus, self.gpus, self.down_after, self.proctrack = cpus, gpus, down_after, proctrack
         self.root = Path()
         self.running: dict[str, subprocess.Popen] = {}  # slurmctld and the nodes' slurmd
         self._claims: list[socket.socket] = []
@@ -267,7 +270,8 @@ class SlurmCluster:
         host = socket.gethostname().partition(".")[0]
         nodes = "\n".join(f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} Gres=gpu:{self.gpus}"
                           for name, port in zip(self.names, self._ports[1:], strict=True))
-        self.configuration.write_text(CONFIGURATION.format(host=host, port=self._ports[0], root=self.root, nodes=nodes, down_after=self.down_after))
+        self.configuration.write_text(CONFIGURATION.format(host=host, port=self._ports[0], root=self.root, nodes=nodes,
+                                                           down_after=self.down_after, proctrack=self.proctrack))
         for i in range(self.gpus): os.mknod(self.root/"dev"/f"gpu{i}", 0o600 | stat.S_IFCHR, os.makedev(195, i))
         (self.root/"gres.conf").write_text(f"Name=gpu File={self.root}/dev/gpu[0-{self.gpus - 1}]\n")
         (self.root/"cgroup.conf").write_text("CgroupAutomount=no\n")  # else the one in /etc/slurm
