@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['slurm', 'SlurmOptions', 'job_flags', 'batch_script', 'queue', 'job_text', 'JobNews', 'SlurmEngine', 'tidy',
-           'cluster_devices', 'usual_kind', 'agents_command', 'granted_nodes', 'is_requeued', 'job_main', 'own_devices',
+           'cluster_devices', 'usual_kind', 'agents_command', 'granted_nodes', 'job_fate', 'job_main', 'own_devices',
            'agent_main', 'supervisor_there', 'main']
 
 # %% ../../nbs/engines/42_slurm.ipynb #bd878d5d
@@ -244,11 +244,12 @@ def granted_nodes() -> dict[str, int]:  # node -> tasks
 
 _BINDING = ("SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GPUS_PER_TASK", "SLURM_TRES_PER_TASK")  # srun would bind each task to its GPU
 
-def is_requeued() -> bool:
-    "Whether Slurm has put this job back in line: it was preempted, requeued by somebody, or has lost a node."
-    found = re.search(r"Restarts=(\d+)", slurm("scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"]))
-    return bool(found) and int(found[1]) > int(os.environ.get("SLURM_RESTART_COUNT", 0))  # type: ignore[index]
-
+def job_fate() -> str:
+    "Whether Slurm has put this job back in line (it was preempted, requeued by somebody, or has lost a node), or ends it."
+    try: found = dict(re.findall(r"(\w+)=(\S*)", slurm("scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"])))
+    except AllocationError: return ""
+    if int(found.get("Restarts", 0)) > int(os.environ.get("SLURM_RESTART_COUNT", 0)): return "aside"
+    return "" if found.get("JobState") == "RUNNING" else "stopped"
 def job_main(folder: Path) -> None:
     "The supervisor of a job."
     terminated = threading.Event()
@@ -264,9 +265,9 @@ def job_main(folder: Path) -> None:
         def warned(*_: Any) -> None: supervisor.aside = "its job's time limit is near"
         signals.signal(signals.SIGUSR1, warned)
         supervisor.grace = max(5., SlurmOptions.of(supervisor.spec.options).warn - 20.)
-        supervisor.comes_back = is_requeued
+        supervisor.ask_fate = job_fate
     if (supervisor := live_in_job(folder, list(nodes), placement, terminated, prepare)) is None: sys.exit(1)
-    if supervisor.course.parked and not is_requeued(): slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
+    if supervisor.course.parked and job_fate() != "aside": slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
 
 # %% ../../nbs/engines/42_slurm.ipynb #746c0675
 def own_devices(kind: str, tasks: int  # of this job on this node

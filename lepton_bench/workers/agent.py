@@ -201,12 +201,12 @@ def do_stored(self: Agent, header: dict, payload: bytes) -> None:
 
 @patch
 def do_drain(self: Agent, header: dict, payload: bytes) -> None:
-    "Ship everything; close the rings if the run is over."
+    "Ship everything, and close the rings: the run is over."
     for handle in self.ranks.values():
         while self.drain(handle): pass
     self.report_progress()
-    if header["final"]: self.close_rings()
-    self.emit("drained", final=header["final"])
+    self.close_rings()
+    self.emit("drained", attempt=header["attempt"])
 
 @patch
 def close_rings(self: Agent) -> None:
@@ -259,14 +259,21 @@ def on_readable(self: Agent, stream: Stream) -> None:
         for header, _ in messages: self.on_forkserver(header)
         if stream.closed: self.on_lost()
         return
-    for header, payload in messages: self._emit({**header, "generation": self.generation}, payload)
+    for header, payload in messages: self.pass_on(header, payload)
+
+@patch
+def pass_on(self: Agent, header: dict, payload: bytes) -> None:
+    "A rank's word; what it has logged before comes first."
+    if header["op"] in ("checkpoint", "ended") and (handle := self.ranks.get(header["rank"])):
+        while self.drain(handle): pass
+    self._emit({**header, "generation": self.generation}, payload)
 
 @patch
 def on_forkserver(self: Agent, header: dict) -> None:
     handle = self.ranks.get(header["rank"])
     if header["op"] == "started" and handle and handle.process is None: handle.process = ProcessId.from_dict(header["process"])
     if header["op"] == "exited" and handle and handle.process and handle.process.pid == header["pid"]:
-        for message, payload in handle.stream.ready(): self._emit({**message, "generation": self.generation}, payload)  # its last words
+        for message, payload in handle.stream.ready(): self.pass_on(message, payload)  # its last words
         handle.stream.close()
         self.emit("exited", rank=handle.rank, status=header["status"], oom=self.run is not None and oom_kills() > self.oom_kills)
 

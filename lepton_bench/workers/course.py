@@ -59,6 +59,7 @@ class Course:
         self.queue: deque[Launch] = deque()
         self.closed = ""  # why nothing is launched any more
         self.parked: list[str] = []  # runs that have stepped aside
+        self.fate: Callable[[], str] = lambda: ""  # asked when nodes are gone: "aside" (they will be given back), "stopped" (they were taken away), ""
         self.idle_since = time.monotonic()
 
     @property
@@ -175,7 +176,10 @@ def on_exited(self: Course, header: dict, payload: bytes) -> None:
 def fail(self: Course, launch: Launch, failure: Failure) -> None:
     "Note a failure; all ranks are killed in a moment."
     launch.failures.append(failure)
-    if launch.closing is None: launch.closing, launch.kill_at = "failed", time.monotonic() + patience(failure)
+    fate = self.fate() if failure.type == "NodeLost" and launch.closing in (None, "failed") else ""
+    if launch.closing is None: launch.kill_at = float("inf")
+    launch.closing = fate or launch.closing or "failed"
+    launch.kill_at = min(launch.kill_at, time.monotonic() + patience(failure, self.nodes.doubt))
 
 # %% ../../nbs/workers/371_course.ipynb #9300ee11
 @patch
@@ -199,14 +203,13 @@ def on_checkpoint(self: Course, header: dict, payload: bytes) -> None:
 
 @patch
 def commit(self: Course, launch: Launch, save: dict) -> None:
-    "Bring in what was logged before, then make the checkpoint one."
-    self.nodes.receive({"op": "drain", "final": False})
+    "Make a checkpoint one. What was logged before it has come before it."
     self.nodes.receive({"op": "saved", "rank": 0, "step": save["step"], "error": store_checkpoint(launch, save)})
 
 @patch
 def on_drained(self: Course, header: dict, payload: bytes) -> None:
-    "Everything the ranks logged has been brought in; after the final time the attempt is over."
-    if header["final"] and self.current: self.after_attempt(self.current)
+    "Everything the ranks logged has been brought in: the attempt is over."
+    if self.current and header["attempt"] == self.current.tag: self.after_attempt(self.current)
 
 @patch
 def on_answered(self: Course, header: dict, payload: bytes) -> None:
@@ -220,7 +223,10 @@ def on_answered(self: Course, header: dict, payload: bytes) -> None:
 @patch
 def finish(self: Course) -> None:
     "All ranks are through: bring the rest of the metrics in; `on_drained` goes on."
-    self.nodes.receive({"op": "drain", "final": True})
+    launch = self.current
+    if launch is None or launch.finishing: return
+    launch.finishing = True
+    self.nodes.receive({"op": "drain", "attempt": launch.tag})
 
 @patch
 def after_attempt(self: Course, launch: Launch) -> None:
@@ -259,7 +265,7 @@ def part(self: Course, why: str,
          ) -> None:
     "Have the run in progress step aside, and begin nothing more."
     self.closed = why
-    for launch in list(self.queue): self.queue.remove(launch); self.park(launch)
+    for waiting in list(self.queue): self.queue.remove(waiting); self.park(waiting)
     if launch := self.current:
         launch.parting, launch.kill_at = why, time.monotonic() + grace
         self.nodes.receive({"op": "aside", "rank": 0})

@@ -45,11 +45,12 @@ class Node:
         return [Place(d, self.name, self.about["cores"], len(devices)) for d in devices] if self.state == "there" else []
 
 # %% ../../nbs/workers/337_fleet.ipynb #68cc8ae0
-BEAT, DOUBT, RECALL = 1., 3., 3.  # seconds: between beats; of silence before it is said; for a closed connection to be made again
+BEAT, DOUBT, RECALL = 1., 3., 2.  # seconds: between beats; of silence before it is said; for a closed connection to be made again
 
 class Fleet:
     "Many hosts, an agent on each."
-    heals, host, busy = True, "127.0.0.1", False  # where our own store is for ourselves; an agent knows under which address it reaches us
+    heals, busy, doubt = True, False, BEAT + RECALL + .5
+    host = "127.0.0.1"  # where our own store is for ourselves; an agent knows under which address it reaches us
     def __init__(self,
                  exchange: Exchange,  # where agents call
                  names: Sequence[str],  # of the nodes, in rank order
@@ -62,7 +63,7 @@ class Fleet:
         self.nodes = {name: Node(name) for name in names}
         self.emit: Callable[[dict, bytes], None] = lambda header, payload: None
         self.generation, self.where = 0, dict[int, Node]()  # rank -> its node
-        self.undrained = set[str]()  # nodes that have not said yet that all points are in
+        self.undrained, self.draining = set[str](), ""  # nodes that have not said yet that all points of an attempt are in
         self.refused: dict[str, str] = {}  # nodes that cannot be used, and why
         self.beaten, self.lost = 0., False
 
@@ -88,7 +89,8 @@ def receive(self: Fleet, header: dict, payload: bytes = b"") -> None:
     ranks = [header["rank"]] if "rank" in header else header.get("ranks", list(self.where))
     nodes = {node.name: node for rank in ranks if (node := self.where.get(rank)) and node.state == "there"}
     if op == "drain": self.undrained = set(nodes)
-    if op == "drain" and not nodes: return self.emit({"op": "drained", "generation": self.generation, "final": header["final"]}, b"")
+    if op == "drain": self.draining = header["attempt"]
+    if op == "drain" and not nodes: return self.emit({"op": "drained", "generation": self.generation, "attempt": self.draining}, b"")
     for node in nodes.values():
         mine = {**header, "ranks": [r for r in ranks if self.where.get(r) is node]} if op == "cell" else header
         self.tell(node, mine, payload)
@@ -151,17 +153,17 @@ def on_node(self: Fleet, node: Node, header: dict, payload: bytes) -> None:
     if node.why: node.why = ""
     if op == "beat": node.processes = {int(r): p for r, p in header["processes"].items() if int(r) in node.ranks}
     elif op == "lost": self.lose(node, header["reason"])
-    elif op == "drained" and header["generation"] == self.generation: self.on_drained(node, header)
+    elif op == "drained": self.on_drained(node, header["attempt"])
     else:
         if op == "exited" and header["generation"] == self.generation: node.ranks.discard(header["rank"]); node.processes.pop(header["rank"], None)
         self.emit(header, payload)
 
 @patch
-def on_drained(self: Fleet, node: Node, header: dict) -> None:
+def on_drained(self: Fleet, node: Node, attempt: str) -> None:
     "Told once, when all have said it."
-    if node.name not in self.undrained: return
+    if node.name not in self.undrained or attempt != self.draining: return
     self.undrained.discard(node.name)
-    if not self.undrained: self.emit(header, b"")
+    if not self.undrained: self.emit({"op": "drained", "generation": self.generation, "attempt": attempt}, b"")
 
 # %% ../../nbs/workers/337_fleet.ipynb #457de966
 @patch
@@ -173,7 +175,7 @@ def lose(self: Fleet, node: Node, why: str) -> None:
     node.state, node.peer, node.why, node.processes, node.heard = "lost", b"", why, {}, time.monotonic()
     for rank in ranks:
         self.emit({"op": "exited", "generation": self.generation, "rank": rank, "status": -9, "lost": f"node {node.name} was lost ({why})"}, b"")
-    if node.name in self.undrained: self.on_drained(node, {"op": "drained", "generation": self.generation, "final": True})
+    self.on_drained(node, self.draining)
     if not self.lost: self.placement.start([node.name])
 
 @patch

@@ -50,16 +50,18 @@ _SECONDARY = ("connection closed by peer", "connection reset by peer", "broken p
 def is_secondary(failure: Failure) -> bool:
     "Whether this failure only says that another rank is gone."
     text = f"{failure.type} {failure.message}".lower()
-    return failure.type != "Killed" and any(words in text for words in _SECONDARY)
+    return failure.type not in ("Killed", "NodeLost") and any(words in text for words in _SECONDARY)
 
 # %% ../../nbs/workers/34_launches.ipynb #c008
 def first_cause(failures: Sequence[Failure]) -> Failure:
     "The failure that explains the others."
     return min(failures, key=lambda f: (is_secondary(f), f.time))
 
-def patience(failure: Failure) -> float:  # seconds
+def patience(failure: Failure,
+             doubt: float = .15,  # seconds after which the loss of a node would be known
+             ) -> float:  # seconds
     "How long others may still say what came first; that a rank was killed needs no explanation."
-    return 0. if failure.code == 137 else .15
+    return 0. if failure.code == 137 else doubt if is_secondary(failure) else .15
 
 # %% ../../nbs/workers/34_launches.ipynb #c011
 def tail(path: Path,  # a log
@@ -138,6 +140,7 @@ class Launch:
     end: dict = field(default_factory=dict)  # what the record will say, once it has ended
     waiters: list[Any] = field(default_factory=list)
     # this attempt
+    finishing: bool = False  # whether its ranks are through, and their last points on the way
     ended: dict[int, dict] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     metrics: MetricsWriter | None = None
@@ -173,6 +176,8 @@ class Launch:
         return {k: v for k, v in found.items() if v}
 
     @property
+    def tag(self) -> str: return f"{self.run}/{self.attempt}"
+    @property
     def kind(self) -> str: return self.header["kind"]
     @property
     def about(self) -> dict:
@@ -198,7 +203,7 @@ class Launch:
         "Forget this attempt, count the next."
         self.restarts.append({"attempt": self.attempt + 1, "time": time.time(), "reason": reason})
         self.attempt, self.closing, self.kill_at, self.killed = self.attempt + 1, None, float("inf"), False
-        self.ended, self.failures, self.metrics, self.names, self.progress = {}, [], None, {}, {}
+        self.ended, self.failures, self.metrics, self.names, self.progress, self.finishing = {}, [], None, {}, {}, False
         self.saves, self.spoken, self.system, self.sample, self.watch = {}, {}, None, {}, Activity()
 
 # %% ../../nbs/workers/34_launches.ipynb #c024

@@ -62,7 +62,8 @@ class Supervisor:
         self.ending, self.gone = "", False  # why it ends; it has ended
         self.aside = ""  # why it should step aside; a signal handler may say it
         self.grace = 60.  # seconds that a run then has until its next checkpoint
-        self.comes_back: Callable[[], bool] = lambda: False  # after SIGTERM: whether the scheduler will start it again
+        self.ask_fate: Callable[[], str] = lambda: ""  # its scheduler: "aside" if it will start it again, "stopped" if it ends it
+        self.course.fate = self.fate
         self.last_slow = 0.
         if spec.warm and not spec.beat: crew.start(True)  # else when everybody has been told that it is there
 
@@ -93,7 +94,8 @@ def describe(self: Supervisor) -> dict:
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
             "broken": self.crew.broken, "missing": self.nodes.missing(),
-            "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority, **self.about, **self.waits}
+            "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority,
+            **self.about, **self.waits}
 
 @patch
 def publish(self: Supervisor) -> None:
@@ -228,9 +230,7 @@ def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
 def tick(self: Supervisor) -> None:
     now = time.monotonic()
     if self.aside: self.part(self.aside)
-    if self.terminated.is_set() and not self.ending:
-        if self.comes_back(): self.part("its scheduler has put it back in line")
-        else: self.end("its supervisor received SIGTERM")
+    if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM")
     self.course.tick(now)
     if now - self.last_slow > 1:
         self.last_slow = now
@@ -302,6 +302,14 @@ def take_up(self: Supervisor, run: str  # id
     except BenchError as e: return print(f"run {run} does not go on: {e}", file=sys.stderr, flush=True)
     self.contexts[f"of {run}"] = launch.context = context
     self.course.take(launch)
+
+# %% ../../nbs/workers/37_supervisor.ipynb #8ff7489c
+@patch
+def fate(self: Supervisor) -> str:
+    "What becomes of it now that it has been terminated, or has lost nodes."
+    found = self.ask_fate() or ("stopped" if self.terminated.is_set() else "")
+    if found == "aside": self.part("its scheduler has put it back in line")
+    return found
 
 # %% ../../nbs/workers/37_supervisor.ipynb #dd2590d1
 @patch
