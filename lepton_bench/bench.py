@@ -290,14 +290,15 @@ def check_engine_options(engine: Any, options: dict[str, Any]) -> dict[str, Any]
 
 # %% ../nbs/50_bench.ipynb #c029
 def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None,
-         priority: int = 0, min_ranks: int | None = None, options: dict | None = None, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
+         priority: int = 0, min_ranks: int | None = None, options: dict | None = None, preempt: bool = False, warm: bool = True, once: bool = False,
+         owned: bool = True) -> Spec:
     "A checked request: what can never be granted is refused here, at once."
     size = parse_memory(memory)
     chosen = check_name(name) if name is not None else new_name({a["name"] for a in list_allocations()})
     check_possible(Request(count=count, kind=kind, memory=size, priority=priority, name=chosen, label=_label()), engine.inventory())
     return Spec(name=chosen, count=count, kind=kind, memory=size, priority=priority, timeout=timeout, label=_label(), warm=warm, once=once,
                 owner=ProcessId.me().to_dict() if owned else None, bound=owned and headless_run() is not None, engine=engine.name,
-                min_ranks=check_least(min_ranks, count), options=check_engine_options(engine, options or {}))
+                min_ranks=check_least(min_ranks, count), options=check_engine_options(engine, options or {}), preempt=preempt)
 
 # %% ../nbs/50_bench.ipynb #c030
 def allocate(count: int = 1,  # devices, and ranks
@@ -308,7 +309,7 @@ def allocate(count: int = 1,  # devices, and ranks
              name: str | None = None,  # None: one is made up
              timeout: float | None = None,  # seconds to wait for devices; None: for ever
              priority: int = 0,  # higher goes first
-             preempt: bool = False,  # ask others to step aside, where the engine can
+             preempt: bool = False,  # ask preemptible runs to step aside; they come back when there is room
              min_ranks: int | None = None,  # so many are enough when a node or a device is gone; None: all
              **options: Any,  # the engine's own, as partition= and time= for "slurm"
              ) -> Allocation:
@@ -317,13 +318,13 @@ def allocate(count: int = 1,  # devices, and ranks
         raise AllocationError("a rank cannot allocate: it would wait for the devices it stands on. Allocate in the notebook, and launch there.")
     where = get_engine(engine)
     require(where, preempt=preempt, priority=priority, shrink=min_ranks is not None and min_ranks != count)
-    return take(where, engine, count, kind, memory, name, timeout, priority, min_ranks, options)
+    return take(where, engine, count, kind, memory, name, timeout, priority, min_ranks, options, preempt)
 
 # %% ../nbs/50_bench.ipynb #c032
 def take(where: Any,  # an engine
          engine: str,  # what it was called
          count: int, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None, priority: int = 0,
-         min_ranks: int | None = None, options: dict[str, Any] | None = None,
+         min_ranks: int | None = None, options: dict[str, Any] | None = None, preempt: bool = False,
          waiting: Waiting | None = None,  # is told why it is not there yet; None: the cell or the terminal is
          ) -> Allocation:
     "This kernel's allocation of that shape, or a new one."
@@ -331,7 +332,7 @@ def take(where: Any,  # an engine
     if known := _again(shape):
         _mine[known.name] = _mine.pop(known.name)  # it is the last one now
         return known
-    spec = plan(count, where, kind, memory, name, timeout, priority, min_ranks=min_ranks, options=options)
+    spec = plan(count, where, kind, memory, name, timeout, priority, min_ranks=min_ranks, options=options, preempt=preempt)
     allocation = Allocation(submit(where, spec, waiting))
     _mine[spec.name] = (shape, allocation)
     return allocation

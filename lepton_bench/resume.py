@@ -13,11 +13,13 @@ from .bench import Allocation, Launcher, Options, allocate, as_context, own_allo
 from .errors import BenchError
 from .run import Run
 from .runs.store import RunRecord
-from .workers.recorder import what_was_launched
+from .workers.allocations import allocations_directory, is_living, read_allocation
+from .workers.recorder import is_parked, what_was_launched
 
 # %% ../nbs/51_resume.ipynb #c006
 def check_resumable(record: RunRecord) -> None:
     "BenchError if a run cannot go on."
+    if is_parked(record) and not is_living(read_allocation(allocations_directory()/f"{record.allocation}.json")): return  # nobody brings it back
     if not record.finished: raise BenchError(f"run {record.id} is {record.status}: it goes on by itself. run.stop() stops it.")
     if record.status == "done": raise BenchError(f"run {record.id} is done: there is nothing to resume")
     if record.kind == "notebook" and not record.allocation:

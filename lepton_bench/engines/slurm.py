@@ -27,9 +27,11 @@ from .base import Capabilities, Handle, supervisor_log
 from ..errors import AllocationError, BenchError
 from ..processes import touch, write_atomically
 from ..resources.devices import Device, inventory
+from ..runs.store import runs_directory
 from ..settings import settings
 from ..workers.allocations import Spec, allocations_directory, claim_name, describe_request, is_living, read_allocation
 from ..workers.job import CommandPlacement, leave_request, live_in_job
+from ..workers.recorder import stop_parked
 
 # %% ../../nbs/engines/42_slurm.ipynb #ce5012d1
 def slurm(*command: str, timeout: float = 60.  # seconds
@@ -202,6 +204,7 @@ def tidy(name: str, job: int) -> None:
     path = allocations_directory()/f"{name}.json"
     found = read_allocation(path)
     if found and found.get("job") == job:
+        stop_parked(runs_directory(), [run for run in (found.get("run"), *found.get("queue", [])) if run])
         path.unlink(missing_ok=True)
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 

@@ -58,7 +58,7 @@ class Course:
         self.current: Launch | None = None
         self.queue: deque[Launch] = deque()
         self.closed = ""  # why nothing is launched any more
-        self.parked: list[str] = []  # runs that have stepped aside
+        self.parked: dict[str, dict] = {}  # runs that have stepped aside, and their environments
         self.fate: Callable[[], str] = lambda: ""  # asked when nodes are gone: "aside" (they will be given back), "stopped" (they were taken away), ""
         self.idle_since = time.monotonic()
 
@@ -276,7 +276,7 @@ def park(self: Course, launch: Launch) -> None:
     "It goes on when the allocation is back."
     if launch.writer is None: self.recorder.record(launch, running=False)
     note_parked(launch, self.closed)
-    self.parked.append(launch.run)
+    self.parked[launch.run] = launch.context.get("env", {})
 
 # %% ../../nbs/workers/371_course.ipynb #aed21826
 @patch

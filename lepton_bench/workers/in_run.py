@@ -48,7 +48,6 @@ class RunContext:
     group: Any = None  # the process group in which shards are written in the background
     shards: Any = None  # the memory that they are copied into
     leaving: bool = False  # whether it was asked to step aside
-    saved: bool = False  # whether this attempt has saved anything
 
     def open_ring(self) -> Ring:
         "The ring of this rank and attempt, made when the first point is logged."
@@ -102,12 +101,10 @@ def save_checkpoint(state: Any,  # dict of tensors and plain values (rank 0's is
     step = check_step(step)
     flush_metrics()
     await_save(_run)
-    if _run.saved: leave_if_asked(_run)
     about = {"step": step, "score": None if score is None else float(score), "keep": [keep_last, keep_best]}
     mine = to_bytes({"random": random_states(), "positions": [x.state_dict() for x in _run.loaders]})
     if wait: _save(_run, state, is_sharded(state), about, mine, timeout, None)
     else: _begin_save(_run, state, about, mine, timeout)
-    _run.saved = True
     if _run.leaving: await_save(_run)
     leave_if_asked(_run)
 

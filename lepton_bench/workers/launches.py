@@ -215,6 +215,7 @@ def check_launch(header: dict  # as it came
     if header["kind"] != "function": require(header, target=str)
     require(header["options"], process_group=bool, max_restarts=int, retry_exceptions=bool)
     if (limit := header["options"].get("stall_after")) is not None and not isinstance(limit, int | float): raise TypeError("stall_after is no number")
+    if not isinstance(header["options"].get("preemptible", False), bool): raise TypeError("preemptible is no bool")
     if header.get("resume") is not None: require(header, resume=str)
 
 # %% ../../nbs/workers/34_launches.ipynb #c027

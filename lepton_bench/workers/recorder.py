@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_room', 'store_payload', 'launch_path', 'store_source', 'what_was_launched', 'store_result', 'is_parked',
-           'note_parked', 'Recorder', 'as_records', 'store_points', 'store_system', 'store_checkpoint', 'close_metrics',
-           'note_start', 'note_course', 'note_end', 'write_ends']
+           'note_parked', 'stop_parked', 'Recorder', 'as_records', 'store_points', 'store_system', 'store_checkpoint',
+           'close_metrics', 'note_start', 'note_course', 'note_end', 'write_ends']
 
 # %% ../../nbs/workers/18_recorder.ipynb #c002
 import errno
@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,17 @@ def note_parked(launch: Launch, why: str) -> None:
     if launch.writer:
         launch.writer.update(sync=True, status="waiting", reason=why, supervisor=None, attempt=launch.attempt, restarts=launch.restarts, steps=launch.at_step)
     if launch.lock >= 0: os.close(launch.lock)
+
+# %% ../../nbs/workers/18_recorder.ipynb #5ca9c678
+def stop_parked(runs: Path,  # the folder of all runs
+                ids: Iterable[str],  # of runs whose allocation does not come back
+                ) -> None:
+    "Runs that have stepped aside, and whose allocation was released while it waited, are stopped; `resume` takes them up."
+    for id in ids:
+        try: record = read_run(runs/os.path.basename(id))
+        except BenchError: continue
+        if is_parked(record):
+            RunWriter(runs/record.id, record).update(status="stopped", reason="its allocation was released while it waited for devices", ended=time.time())
 
 # %% ../../nbs/workers/18_recorder.ipynb #c011
 class Recorder:

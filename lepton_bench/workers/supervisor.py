@@ -61,7 +61,7 @@ class Supervisor:
         self.waits: dict[str, Any] = {}  # what it says while it has stepped aside
         self.ending, self.gone = "", False  # why it ends; it has ended
         self.aside = ""  # why it should step aside; a signal handler may say it
-        self.grace = 60.  # seconds that a run then has until its next checkpoint
+        self.grace = self.settings.aside_grace  # seconds that a run then has until its next checkpoint
         self.ask_fate: Callable[[], str] = lambda: ""  # its scheduler: "aside" if it will start it again, "stopped" if it ends it
         self.course.fate = self.fate
         self.last_slow = 0.
@@ -291,13 +291,14 @@ def on_aside(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.server.reply(to, {})
 
 @patch
-def take_up(self: Supervisor, run: str  # id
+def take_up(self: Supervisor, run: str,  # id
+            env: dict[str, str] | None = None,  # its environment; None: this process's
             ) -> None:
     "Go on with a run that has stepped aside, or was interrupted with its supervisor."
     directory = self.course.recorder.runs/run
     try:
         header, payload = what_was_launched(directory)
-        context = {"env": dict(os.environ), "cwd": header.pop("cwd"), "sys_path": header.pop("sys_path")}
+        context = {"env": env or dict(os.environ), "cwd": header.pop("cwd"), "sys_path": header.pop("sys_path")}
         launch = self.course.recorder.resumed({**header, "resume": run, "context": f"of {run}"}, payload)
     except BenchError as e: return print(f"run {run} does not go on: {e}", file=sys.stderr, flush=True)
     self.contexts[f"of {run}"] = launch.context = context
@@ -326,8 +327,8 @@ def step_end(self: Supervisor) -> None:
     if not self.ending or self.course.current: return
     self.later.catch_up(busy=False)
     self.nodes.end()
-    if self.course.parked and self.about.get("job"):  # the same job comes back
-        self.waits = {"state": "waiting", "run": self.course.parked[0], "queue": self.course.parked[1:], "link": None, "ranks": {}}
+    if (parked := list(self.course.parked)) and self.about.get("job"):  # the same job comes back
+        self.waits = {"state": "waiting", "run": parked[0], "queue": parked[1:], "link": None, "ranks": {}}
         self.write_file()
     else:
         self.path.unlink(missing_ok=True)
