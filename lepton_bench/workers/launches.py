@@ -64,11 +64,12 @@ def patience(failure: Failure) -> float:  # seconds
 # %% ../../nbs/workers/34_launches.ipynb #c011
 def tail(path: Path,  # a log
          lines: int = 20,  # how many
+         begins: int = 0,  # bytes before this do not count
          ) -> list[str]:
     "The last lines of a log, whatever its size."
     try:
         with open(path, "rb") as f:
-            f.seek(max(0, os.fstat(f.fileno()).st_size - 32768))
+            f.seek(max(begins, os.fstat(f.fileno()).st_size - 32768))
             return f.read().replace(b"\0", b"").decode(errors="replace").splitlines()[-lines:]
     except OSError: return []
 
