@@ -57,6 +57,7 @@ class Course:
         self.reply, self.on_change, self.on_notebook, self.nodes = reply, on_change, on_notebook, crew.nodes
         self.current: Launch | None = None
         self.queue: deque[Launch] = deque()
+        self.saving: deque[dict] = deque()  # checkpoints that wait for the metrics before them
         self.closed = ""  # why nothing is launched any more
         self.parked: dict[str, dict] = {}  # runs that have stepped aside, and their environments
         self.fate: Callable[[], str] = lambda: ""  # asked when nodes are gone: "aside" (they will be given back), "stopped" (they were taken away), ""
@@ -198,18 +199,27 @@ def on_progress(self: Course, header: dict, payload: bytes) -> None:
 
 @patch
 def on_checkpoint(self: Course, header: dict, payload: bytes) -> None:
+    "All ranks have spoken: bring in what was logged before; `on_drained` goes on."
     launch = self.current
-    if launch and (save := note_save(launch, header, payload, self.crew.size)): self.commit(launch, save)
+    if launch and (save := note_save(launch, header, payload, self.crew.size)):
+        self.saving.append(save)
+        self.nodes.receive({"op": "drain", "final": False})
 
 @patch
-def commit(self: Course, launch: Launch, save: dict) -> None:
-    "Make a checkpoint one. What was logged before it has come before it."
-    self.nodes.receive({"op": "saved", "rank": 0, "step": save["step"], "error": store_checkpoint(launch, save)})
+def commit(self: Course, launch: Launch, save: dict,
+           lost: bool = False,  # whether a node was lost, and with it metrics of before the checkpoint
+           ) -> None:
+    "Make a checkpoint one."
+    error = f"checkpoint {save['step']} does not count: a node was lost before all earlier metrics had come" if lost else store_checkpoint(launch, save)
+    self.nodes.receive({"op": "saved", "rank": 0, "step": save["step"], "error": error})
 
 @patch
 def on_drained(self: Course, header: dict, payload: bytes) -> None:
-    "Everything the ranks logged has been brought in: the attempt is over."
-    if self.current and header["attempt"] == self.current.tag: self.after_attempt(self.current)
+    "Everything the ranks had logged has been brought in; after the final time the attempt is over."
+    if self.current is None: return
+    if header["final"] and header.get("lost"): self.recorder.warn(self.current, "a node was lost before its last metrics had come")
+    if header["final"]: self.after_attempt(self.current)
+    elif self.saving: self.commit(self.current, self.saving.popleft(), header.get("lost", False))
 
 @patch
 def on_answered(self: Course, header: dict, payload: bytes) -> None:
@@ -226,12 +236,13 @@ def finish(self: Course) -> None:
     launch = self.current
     if launch is None or launch.finishing: return
     launch.finishing = True
-    self.nodes.receive({"op": "drain", "attempt": launch.tag})
+    self.nodes.receive({"op": "drain", "final": True})
 
 @patch
 def after_attempt(self: Course, launch: Launch) -> None:
     "Try again, or conclude; get fresh ranks where the old ones cannot go on."
     for save in unfinished_saves(launch): self.commit(launch, save)  # now everything before them is stored
+    self.saving.clear()
     close_metrics(self.recorder, launch)
     dirty = bool(launch.closing) or not self.crew.living or any(e["dirty"] for e in launch.ended.values())
     end, self.current = describe_end(launch), None

@@ -47,28 +47,35 @@ class CommandPlacement:
                  together: bool = False,  # whether one command starts many
                  ):
         self.command, self.folder, self.together, self.closing = command, folder, together, False
-        self.started: list[tuple[list[str], subprocess.Popen, Path]] = []
+        self.started: list[tuple[list[str], subprocess.Popen, Path, int]] = []  # nodes, process, log, and where its words begin there
+        self.newest: dict[str, subprocess.Popen] = {}  # node -> its last starter
+        self.failed: dict[str, str] = {}  # nodes whose command could not be run
 
     def start(self, nodes: Sequence[str]) -> None:
         if self.closing: return
         for group in [list(nodes)] if self.together else [[node] for node in nodes]:
             log = self.folder/f"agent-{group[0]}{'' if len(group) == 1 else f'-and-{len(group) - 1}'}.log"
-            with open(log, "ab") as out:
-                process = subprocess.Popen(self.command(group), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-            self.started.append((group, process, log))
+            try:
+                with open(log, "ab") as out:
+                    begins = out.tell()
+                    process = subprocess.Popen(self.command(group), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+            except OSError as e: self.failed |= dict.fromkeys(group, f"its starter cannot be run: {e}"); continue
+            self.started.append((group, process, log, begins))
+            self.newest |= dict.fromkeys(group, process)
 
     def ended(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        found, self.failed = self.failed, {}
         for entry in list(self.started):
-            nodes, process, log = entry
+            nodes, process, log, begins = entry
             if process.poll() is None: continue
             self.started.remove(entry)
-            if not self.closing: found |= dict.fromkeys(nodes, "; ".join(tail(log, 5)) or f"its starter ended with code {process.returncode}")
+            how = "; ".join(tail(log, 5, begins)) or f"its starter ended with code {process.returncode}"
+            if not self.closing: found |= {node: how for node in nodes if self.newest[node] is process}
         return found
 
     def close(self, timeout: float = 20.) -> None:
         self.closing, end = True, time.monotonic() + timeout
-        for _, process, _ in self.started:
+        for _, process, *_ in self.started:
             try: process.wait(max(.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.terminate()

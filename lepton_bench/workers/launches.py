@@ -66,11 +66,12 @@ def patience(failure: Failure,
 # %% ../../nbs/workers/34_launches.ipynb #c011
 def tail(path: Path,  # a log
          lines: int = 20,  # how many
+         begins: int = 0,  # bytes before this do not count
          ) -> list[str]:
     "The last lines of a log, whatever its size."
     try:
         with open(path, "rb") as f:
-            f.seek(max(0, os.fstat(f.fileno()).st_size - 32768))
+            f.seek(max(begins, os.fstat(f.fileno()).st_size - 32768))
             return f.read().replace(b"\0", b"").decode(errors="replace").splitlines()[-lines:]
     except OSError: return []
 
@@ -175,8 +176,6 @@ class Launch:
         found = {**self.about, "progress": self.progress, "system": self.sample, "values": values, "stall": self.watch.stall}
         return {k: v for k, v in found.items() if v}
 
-    @property
-    def tag(self) -> str: return f"{self.run}/{self.attempt}"
     @property
     def kind(self) -> str: return self.header["kind"]
     @property

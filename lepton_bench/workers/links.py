@@ -165,7 +165,7 @@ class Link:
                  ):
         import zmq
         self.zmq, self.pid = zmq, os.getpid()
-        self.host, self.own = reach(hosts, port, timeout)
+        self.port, (self.host, self.own) = port, reach(hosts, port, timeout)
         self.sock = _context().socket(zmq.DEALER)
         for option, value in {zmq.CURVE_SERVERKEY: keys.server.encode(), zmq.CURVE_PUBLICKEY: keys.public.encode(),
                               zmq.CURVE_SECRETKEY: keys.secret.encode(), zmq.SNDHWM: 0, zmq.RCVHWM: 0, zmq.LINGER: 2000,
@@ -195,6 +195,13 @@ class Link:
             self.seen = number
             found.append((header, payload))
         return found
+
+    def refused(self) -> bool:
+        "Whether nobody listens any more where we called: its process is gone. False also where that cannot be known."
+        try: socket.create_connection((self.host, self.port), .5).close()
+        except ConnectionRefusedError: return True
+        except OSError: pass
+        return False
 
     def close(self) -> None:
         self.closed = True

@@ -293,7 +293,7 @@ class Worker:
             if header["op"] == "start": self.start(header)
             elif header["op"] == "group": self.join(header)
             elif header["op"] == "cell": self.cell(header, payload)
-            else: self.run(header, payload)
+            elif header["op"] == "run": self.run(header, payload)  # the answer to a save for which nobody waits any more is none
         sys.exit(self.exit_code)
 
 # %% ../../nbs/workers/32_rank.ipynb #c028

@@ -28,7 +28,7 @@ from ..runs.metrics import MetricsWriter, remove_rings, tidy_rings
 from ..runs.recorded import HEADLESS
 from ..runs.ring import record_type
 from ..runs.store import (RunRecord, RunWriter, capture_source, check_links, metrics_path, new_record, new_run_id, next_attempt,
-                                     read_run, result_path, ring_path, system_path)
+                                     read_run, result_path, system_path)
 from .launches import Launch, package_versions
 from .nodes import Place
 
@@ -230,8 +230,7 @@ def close_metrics(recorder: Recorder, launch: Launch) -> None:
     "The file is complete, so the rings may go; if it is not, they stay and are read instead."
     try:
         if launch.metrics is None: remove_rings(launch.directory, launch.attempt)  # those that hold nothing
-        elif launch.metrics.close():
-            for rank in range(len(recorder.places)): ring_path(launch.directory, launch.attempt, rank).unlink(missing_ok=True)
+        elif launch.metrics.close(): remove_rings(launch.directory, launch.attempt)  # a lost node may have left one that has more
         else: recorder.warn(launch, f"metrics stay in their rings: {launch.metrics.problem}")
     except (OSError, BenchError) as e: recorder.warn(launch, f"metrics stay in their rings: {e}")
     if launch.system and not launch.system.close(): recorder.warn(launch, f"the last system metrics are lost: {launch.system.problem}")

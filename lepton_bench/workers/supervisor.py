@@ -56,7 +56,7 @@ class Supervisor:
         self.course = Course(crew, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
-        self.changed, self.warned = False, False  # whether the file has to be written; whether it warns
+        self.changed, self.warned, self.missing = False, False, ""  # whether the file has to be written; whether it warns; what it says of nodes
         self.about: dict[str, Any] = {}  # what the engine adds to the allocation's file
         self.waits: dict[str, Any] = {}  # what it says while it has stepped aside
         self.ending, self.gone = "", False  # why it ends; it has ended
@@ -242,6 +242,7 @@ def tick_slowly(self: Supervisor) -> None:
     self.server.rebind()
     if self.me.beat: touch(self.me.beat)
     self.nodes.watch()
+    if self.nodes.heals and self.missing != (missing := self.nodes.missing()): self.missing = missing; self.publish()
     if not self.path.exists(): self.publish()
     self.course.tick_slowly()
     if self.spec.bound and self.orphaned: return self.end("its headless notebook has ended")
