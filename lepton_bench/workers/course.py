@@ -180,7 +180,7 @@ def fail(self: Course, launch: Launch, failure: Failure) -> None:
     fate = self.fate() if failure.type == "NodeLost" and launch.closing in (None, "failed") else ""
     if launch.closing is None: launch.kill_at = float("inf")
     launch.closing = fate or launch.closing or "failed"
-    launch.kill_at = min(launch.kill_at, time.monotonic() + patience(failure, self.nodes.doubt))
+    if not launch.killed: launch.kill_at = min(launch.kill_at, time.monotonic() + patience(failure, self.nodes.doubt))
 
 # %% ../../nbs/workers/371_course.ipynb #9300ee11
 @patch
