@@ -6,7 +6,7 @@
 __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'caller_context', 'as_context', 'notebook_call', 'new_name',
            'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'check_least', 'check_engine_options',
            'plan', 'allocate', 'take', 'submit', 'take_once', 'find_allocation', 'AllocationTable', 'allocations',
-           'attach']
+           'interrupted_allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from .engines.base import await_end, get_engine, require
 from .errors import AllocationError, BenchError, LaunchError
 from .output import Watch, in_notebook, new_output, watch_in_background
-from .packing import cell_labels, cell_sources, classify, describe_arguments, pack
+from .packing import cell_labels, cell_sources, classify, describe_arguments, own_modules, pack
 from .processes import ProcessId
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
@@ -37,7 +37,7 @@ from .runs.recorded import headless_run
 from .runs.store import runs_directory
 from .settings import settings
 from .tables import Table
-from .workers.allocations import Spec, allocations_directory, list_allocations, read_allocation
+from .workers.allocations import Spec, allocations_directory, is_living, list_allocations, read_allocation
 from .workers.channel import encode
 from .workers.forkserver import forkserver_runs
 
@@ -75,6 +75,7 @@ class Allocation:
         self.name, self.count, self.device_ids = found["name"], found["count"], found["devices"]
         self.kind, self.supervisor = found["device_kind"], ProcessId.from_dict(found["supervisor"])
         self.runs = runs_directory()
+        self.shared = found.get("shared_folder", True)  # whether its ranks see this folder
         self.context = ""  # digest of the environment that the supervisor knows
         self.client = connect(self.name)
 
@@ -140,7 +141,9 @@ class Launcher:
     def launch(self, target: Any, *args: Any, **kwargs: Any) -> Run:
         "Run something on every rank; returns at once."
         kind, found = classify(target)
-        payload, said = pack(found, args, kwargs) if kind == "function" else (b"", [])
+        carry = self.carried(kind)
+        payload, said = pack(found, args, kwargs, carry) if kind == "function" else (b"", [])
+        if carry: said.append(f"not every node sees {os.getcwd()}: {', '.join(sorted(m.__name__ for m in carry))} travel with the function")
         for text in said: warnings.warn(text, stacklevel=3)
         arguments, parameters = describe_arguments(args, kwargs)
         header: dict[str, Any] = {"kind": kind, "target": None, "args": [], "sources": {}, "labels": {}}
@@ -151,6 +154,13 @@ class Launcher:
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
         name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
         return self.send({**header, "name": name, "arguments": arguments, "parameters": parameters}, payload)
+
+    def carried(self, kind: str) -> list[Any]:
+        "Modules that have to travel because the ranks do not see this folder."
+        if self.allocation.shared: return []
+        if kind == "function": return own_modules()
+        raise LaunchError(f"a {kind} cannot be launched on {self.allocation.name}: not every node sees {os.getcwd()}. "
+                          "Put it on the file system that they share, and start the notebook there.")
 
     def send(self, header: dict, payload: bytes,
              context: tuple[str, str] | None = None,  # digest and JSON; None: this process's
@@ -379,7 +389,12 @@ class AllocationTable(Table):
 
 def allocations() -> AllocationTable:
     "Every living allocation of this home, whoever started it."
-    return AllocationTable(list_allocations())
+    return AllocationTable([*list_allocations(), *interrupted_allocations()])
+
+def interrupted_allocations() -> list[dict]:
+    "Those whose supervisor is gone, while their scheduler will start them again."
+    found = [a for path in allocations_directory().glob("*.json") if (a := read_allocation(path)) and a.get("job") and not is_living(a)]
+    return [{**a, "state": "waiting"} for a in found if (engine := get_engine(a["engine"])).poll([engine.reattach(a)]) == ["waiting"]]
 
 # %% ../nbs/50_bench.ipynb #c036
 def attach(name: str,  # as in lb.allocations()

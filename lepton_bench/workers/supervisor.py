@@ -78,8 +78,8 @@ class Supervisor:
 
     @property
     def orphaned(self) -> bool:
-        "Whether the kernel that it belongs to is gone."
-        return self.owner is not None and not self.owner.alive()
+        "Whether the kernel that it belongs to is gone. Of one on another host that cannot be known; there the setting `idle_release` has to do."
+        return self.owner is not None and self.owner.here and not self.owner.alive()
 
     @property
     def warning(self) -> str: return idle_warning(self.spec.name, self.idle, self.settings)
