@@ -51,6 +51,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'lepton_bench.bench.take_once': ('bench.html#take_once', 'lepton_bench/bench.py')},
             'lepton_bench.cli': { 'lepton_bench.cli._exit_code': ('cli.html#_exit_code', 'lepton_bench/cli.py'),
                                   'lepton_bench.cli._forkserver_runs': ('cli.html#_forkserver_runs', 'lepton_bench/cli.py'),
+                                  'lepton_bench.cli._given': ('cli.html#_given', 'lepton_bench/cli.py'),
                                   'lepton_bench.cli._pairs': ('cli.html#_pairs', 'lepton_bench/cli.py'),
                                   'lepton_bench.cli._show': ('cli.html#_show', 'lepton_bench/cli.py'),
                                   'lepton_bench.cli._stream': ('cli.html#_stream', 'lepton_bench/cli.py'),

@@ -20,7 +20,6 @@ from typing import Any
 
 from ..engines.slurm import own_devices, slurm
 from ..errors import AllocationError, BenchError
-from .driver import execute_set, open_keeper
 from .keeper import Keeper
 from .sets import Plan, Set, own_plan, read_plan
 from ..processes import BEAT, touch
@@ -120,6 +119,8 @@ def element_main(folder: Path,  # of the array, in the sweep's run
     "What an element of an array runs."
     ending = Ending()
     for sig in (signal.SIGINT, signal.SIGTERM): signal.signal(sig, ending)
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    from lepton_bench.headless.driver import execute_set, open_keeper
     task = int(os.environ["SLURM_ARRAY_TASK_ID"])
     job, sweep, plan = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}", folder.parent.parent.name, own_plan(folder)
     found = next(s for s in plan.sets if s.index == base + task)

@@ -123,8 +123,8 @@ def element_outcome(found: Set,
     record, job = own_record(found), found.job or (element.job if element else "")
     state, why = (element.state, _OVER[element.state]) if element else ("", "")
     values = read_recorded(runs_directory()/(found.run or "")) if record else {}
-    starts = [t for t in (found.started, record.started if record else None) if t]
-    ended = replace(found, job=job, values=values, started=min(starts, default=None), ended=(record.ended if record else None) or time.time())
+    began = (record.restarts[-1]["time"] if record.restarts else record.created) if record else found.started
+    ended = replace(found, job=job, values=values, started=began, ended=(record.ended if record else None) or time.time())
     if record and record.status == "done": return replace(ended, status="done", reason="")
     if why: said = f"its job {job} {why}" + ("" if record else " before it began") * (state == "CANCELLED")
     elif record and record.status in ("failed", "stopped"): said = record.reason or record.status
