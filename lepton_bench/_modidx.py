@@ -328,6 +328,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'lepton_bench/headless/arrays.py'),
                                               'lepton_bench.headless.arrays.ArrayDriver.listen': ( 'headless/arrays.html#arraydriver.listen',
                                                                                                    'lepton_bench/headless/arrays.py'),
+                                              'lepton_bench.headless.arrays.ArrayDriver.look': ( 'headless/arrays.html#arraydriver.look',
+                                                                                                 'lepton_bench/headless/arrays.py'),
                                               'lepton_bench.headless.arrays.ArrayDriver.over': ( 'headless/arrays.html#arraydriver.over',
                                                                                                  'lepton_bench/headless/arrays.py'),
                                               'lepton_bench.headless.arrays.ArrayDriver.pause': ( 'headless/arrays.html#arraydriver.pause',

@@ -37,6 +37,7 @@ class Settings:
     ring_points: int = 65536  # points that a rank may be ahead of the disk
     devices: str = ""  # "gpu-1a2b,gpu-3c4d": only these devices of this host, by their ids; empty: all
     slurm: str = ""  # flags that every job gets: "--account=physics --partition=gpu"
+    slurm_look: float = 2.  # seconds between looks at Slurm's queue while a sweep runs there
     ports: str = ""  # "40000-40100": ports that a supervisor with ranks on other hosts may use; empty: any
     node_silence: float = 30.  # seconds after which a node that says nothing counts as lost
     mirror: str = ""  # folder or address that has the data sets

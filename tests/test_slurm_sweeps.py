@@ -1,6 +1,7 @@
 """Sweeps as job arrays, on a real Slurm of three nodes with two simulated GPUs each."""
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ lb.record("x", x)"""
 def cluster(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
     monkeypatch.setenv("LEPTON_BENCH_SIMULATED", "1")  # the nodes' GPUs are files that nothing drives
     monkeypatch.setenv("LEPTON_BENCH_FORKSERVER", "0")  # each driver is spawned: no torch has to be imported for it
+    monkeypatch.setenv("LEPTON_BENCH_SLURM_LOOK", "0.3")
     yield slurm
     assert not jobs(slurm), "every test ends its jobs"
 
@@ -69,7 +71,7 @@ def test_a_killed_driver_and_the_next_one(tmp_path: Path, cluster: SlurmCluster)
     until(lambda: len(begun(tmp_path)) == 2 and status(sweep)[:2] == ["running"]*2, patience(30), "two sets run")
     os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
     until(lambda: sweep.status == "lost", patience(5))
-    assert "slurm had 4 sets then: those go on" in repr(sweep)
+    assert "slurm had 4 sets then. sweep.resume()" in repr(sweep)
     (tmp_path/"go-0").touch()
     until(lambda: len(begun(tmp_path)) == 3, patience(30), "the third set begins, without a driver")
     assert status(sweep)[0] == "running", "nobody has taken it in"
@@ -86,6 +88,28 @@ def test_a_killed_driver_and_the_next_one(tmp_path: Path, cluster: SlurmCluster)
     assert again.wait(patience(60)).status == "done" and [s.values for s in again.sets] == [{"x": x} for x in range(4)]
     assert sorted(begun(tmp_path)) == ["0", "1", "2", "3"] and {s.index: s.run for s in again.sets} == before
     assert {s.array for s in again.sets} == {0}, "one array, submitted once"
+
+
+def test_a_driver_that_dies_before_it_hears_of_its_job(tmp_path: Path, cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    "Slurm refuses an array, takes it at the second time, and the driver is killed in that moment: its successor finds the array by its name."
+    notebook, real = write_notebook(tmp_path/"train.ipynb", "x = 0", WAITS), shutil.which("sbatch")
+    fake = tmp_path/"bin"/"sbatch"
+    fake.parent.mkdir()
+    fake.write_text(f"""#!/bin/bash
+[[ $1 == --parsable ]] || exec {real} "$@"
+[[ -e {tmp_path}/refused ]] || {{ touch {tmp_path}/refused; echo "sbatch: error: no more jobs today" >&2; exit 1; }}
+{real} "$@" > {tmp_path}/job && kill -9 $PPID""")
+    fake.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+        sweep = lb.sweep(notebook, {"x": [0, 1]}, engine="slurm")
+        until(lambda: sweep.status == "lost", patience(30), "the driver was killed")
+    assert "sbatch says: sbatch: error: no more jobs today" in sweep.logs() and [(s.job, s.array) for s in sweep.sets] == [("", 1)]*2
+    again = lb.sweep(notebook, {"x": [0, 1]}, engine="slurm")
+    until(lambda: status(again) == ["running"]*2, patience(20), "they run")
+    assert {s.job.partition("_")[0] for s in again.sets} == {(tmp_path/"job").read_text().strip()}
+    (tmp_path/"go").touch()
+    assert again.wait(patience(60)).status == "done" and sorted(begun(tmp_path)) == ["0", "1"]
 
 
 def test_cancelled_requeued_and_stopped(tmp_path: Path, cluster: SlurmCluster) -> None:
@@ -120,13 +144,13 @@ def test_two_devices_and_an_allocation_in_the_notebook(tmp_path: Path) -> None:
     notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", """import lepton_bench as lb, os
 lb.record("visible", os.environ["CUDA_VISIBLE_DEVICES"])
 lb.record("devices", " ".join(d.device.id for d in lb.devices()))
-with lb.allocate(2) as alloc: lb.record("ranks", sum(alloc.launch(lambda: int(os.environ["RANK"]) + x).results(60)))
+with lb.allocate(1) as alloc: lb.record("rank", alloc.launch(lambda: int(os.environ["WORLD_SIZE"]) + x).result(60))
 try: lb.allocate(3)
 except lb.BenchError as e: lb.record("said", str(e))""")
     sweep = lb.sweep(notebook, [{"x": 10}], devices_each=2, engine="slurm").wait(patience(60))
     assert sweep.status == "done", sweep.record.reason
     values = sweep.sets[0].values
-    assert (values["visible"], values["devices"], values["ranks"]) == ("0,1", "sim-0 sim-1", 21) and "3 devices" in values["said"]
+    assert (values["visible"], values["devices"], values["rank"]) == ("0,1", "sim-0 sim-1", 11) and "3 devices" in values["said"]
 
 
 def test_the_shell(tmp_path: Path, cluster: SlurmCluster) -> None:
@@ -135,14 +159,23 @@ def test_the_shell(tmp_path: Path, cluster: SlurmCluster) -> None:
     done = bench("sweep", "train.ipynb", "-p", "x=1,2", "--devices-each", 0, "--engine", "slurm", *options, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [(r["status"], r["values"]) for r in json.loads(done.stdout)] == [("done", {"name": "high"})]*2
-    for words, said in ((["--option", "partitoin=gpu"], "engine 'slurm' has no option partitoin. It has: partition=None, account=None"),
-                        (["--option", "partition=nowhere"], "invalid partition specified: nowhere"),
-                        (["--option", "time"], "--option time: an option of an engine is given as name=value"),
-                        (["--devices-each", "3"], "no set with devices_each=3 (simulated) could run: sbatch says"),
-                        (["--option", "nodes=2"], "nodes: a set of a sweep is one notebook on one node")):
-        done = bench("sweep", "train.ipynb", "-p", "x=3", "--engine", "slurm", *words, cwd=tmp_path)
-        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert not jobs(cluster)
+    script = tmp_path/"where.py"
+    script.write_text("import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'], os.environ['SLURM_JOB_PARTITION'])")
+    done = bench("launch", "--engine", "slurm", "-n", 2, "--kind", "cpu", *options, "--option", "nodes=1", script)
+    assert done.returncode == 0 and [f"rank {rank} of 2 high" in done.stdout for rank in range(2)] == [True]*2, done
+    done = bench("sweep", "train.ipynb", "-p", "x=3", "--engine", "slurm", "--option", "partitoin=gpu", cwd=tmp_path)
+    assert done.returncode == 2 and "engine 'slurm' has no option partitoin. It has: partition=None, account=None" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("options, said", [
+    ({"partition": "nowhere"}, "invalid partition specified: nowhere"), ({"devices_each": 3}, "no set with devices_each=3 .* could run: sbatch says"),
+    ({"nodes": 2}, "nodes: a set of a sweep is one notebook on one node"), ({"memory": "1GB"}, "memory= is a word for devices of this host"),
+    ({"parallel": 0}, "parallel=0 is no number of sets"), ({"search": {}}, "search, trials and value are for an Optuna study"),
+    ({"flags": "--exclusive"}, "flags is a list"), ({"engine": "debug"}, "engine 'debug' runs no sweeps. These do: local, slurm")])
+def test_bad_input_is_refused_before_anything_starts(tmp_path: Path, options: dict, said: str) -> None:
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0")
+    with pytest.raises(BenchError, match=said): lb.sweep(notebook, {"x": [1]}, **{"engine": "slurm", **options})
+    assert not (tmp_path/"train-sweep").exists()
 
 
 def test_a_study_asks_one_by_one(tmp_path: Path) -> None:

@@ -126,8 +126,9 @@ def element_outcome(found: Set,
     began = (record.restarts[-1]["time"] if record.restarts else record.created) if record else found.started
     ended = replace(found, job=job, values=values, started=began, ended=(record.ended if record else None) or time.time())
     if record and record.status == "done": return replace(ended, status="done", reason="")
-    if why: said = f"its job {job} {why}" + ("" if record else " before it began") * (state == "CANCELLED")
-    elif record and record.status in ("failed", "stopped"): said = record.reason or record.status
+    own = record.reason or record.status if record and record.status in ("failed", "stopped") else ""
+    if why and not own.startswith(f"its job {job} "): said = f"its job {job} {why}" + ("" if record else " before it began") * (state == "CANCELLED")
+    elif own: said = own
     elif patient: return None
     else: said = _without_a_word(job, element, log)
     stopped = state == "CANCELLED" or (not why and record is not None and record.status == "stopped")

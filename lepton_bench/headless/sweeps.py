@@ -92,7 +92,7 @@ class Sweep(Run):
         if r.engine != "local" and not r.finished: more += [r.extra["queue"]] * bool(r.extra.get("queue"))
         words = ", ".join([f"Sweep {self.id} ({r.name}): {r.status}", f"{c['done']} of {c['total']} sets done", *more])
         if r.status != "lost" or not (out := sum(map(is_out, self.sets))): return words
-        return f"{words}\nits driver is gone, and {r.engine} had {out} sets then: those go on, and sweep.resume() takes in what has become of them"
+        return f"{words}\nits driver is gone; {r.engine} had {out} sets then. sweep.resume() takes in what has become of them, and goes on with the others"
 
 def _has_no_devices(found: Set) -> bool:
     "Whether a set that was started still stands in line."
