@@ -364,11 +364,13 @@ def submit(engine: Any, spec: Spec, waiting: Waiting | None = None) -> dict:  # 
 # %% ../nbs/50_bench.ipynb #1aeb76d7
 def take_once(count: int,  # devices
               owned: bool = True,  # they go when this process goes before a run has begun
-              **wanted: Any,  # kind, memory, name, timeout, priority
+              engine: str = "local",  # where
+              **wanted: Any,  # kind, memory, name, timeout, priority, and the engine's own as options
               ) -> Allocation:
     "Devices for one run."
-    engine = get_engine("local")
-    return Allocation(submit(engine, plan(count, engine, **wanted, warm=False, once=True, owned=owned)))
+    where = get_engine(engine)
+    require(where, priority=wanted.get("priority"))
+    return Allocation(submit(where, plan(count, where, **wanted, warm=False, once=True, owned=owned)))
 
 def find_allocation(name: str,  # as in lb.allocations()
                     ) -> Allocation:

@@ -266,7 +266,10 @@ def ask_to_stop(run: Run, kill: bool = False) -> None:
     "Have a run stopped, without waiting for its end; one that has ended meanwhile needs no more."
     if not run.allocation and (record := run.record).kind in ("notebook", "sweep") and not record.allocation:
         if is_foreign(run.directory/"run.json"): raise BenchError(f"run {run.id} belongs to another user, who alone can stop it")  # it could name any process
-        if record.supervisor: signal_process(ProcessId.from_dict(record.supervisor), signal.SIGKILL if kill else signal.SIGINT)  # it has a process of its own
+        if record.engine != "local":
+            from lepton_bench.headless.arrays import stop_elsewhere
+            stop_elsewhere(run.directory, record, kill)
+        elif record.supervisor: signal_process(ProcessId.from_dict(record.supervisor), signal.SIGKILL if kill else signal.SIGINT)  # it has a process of its own
         return
     try: ask(run._client(), "stop", run=run.id, kill=kill)
     except AllocationError:

@@ -34,11 +34,12 @@ from ..workers.job import CommandPlacement, leave_request, live_in_job
 from ..workers.recorder import stop_parked
 
 # %% ../../nbs/engines/42_slurm.ipynb #ce5012d1
-def slurm(*command: str, timeout: float = 60.  # seconds
+def slurm(*command: str, timeout: float = 60.,  # seconds
+          pass_fds: Sequence[int] = (),  # descriptors that stay open in it
           ) -> str:
     "The output of one of Slurm's programs."
     if shutil.which(command[0]) is None: raise AllocationError(f"this host has no {command[0]}: engine \"slurm\" works on a login node of a Slurm cluster")
-    try: done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    try: done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, pass_fds=pass_fds)
     except subprocess.TimeoutExpired:
         raise AllocationError(f"{command[0]} did not answer within {timeout:.0f} s: is the Slurm controller up? (scontrol ping)") from None
     if done.returncode: raise AllocationError(f"{command[0]} says: {done.stderr.strip() or done.stdout.strip()}")
@@ -290,6 +291,7 @@ def agent_main(folder: Path) -> Any:
     "The agent of one node."
     from lepton_bench.workers.forkserver import trampoline
     from lepton_bench.workers.node import node_main
+    os.environ.pop("LEPTON_BENCH_DEVICES", None)  # of another job: the asker was in one
     spec, name = json.loads((folder/"spec.json").read_bytes())["spec"], os.environ["SLURMD_NODENAME"]
     try: devices = own_devices(spec["kind"], json.loads((folder/"nodes.json").read_bytes())[name])
     except BenchError as e: sys.exit(f"lepton_bench: {e}")

@@ -167,9 +167,8 @@ _FIELDS = frozenset(f.name for f in fields(RunRecord))
 def _lost(record: RunRecord, host: str) -> bool:
     "Whether the supervisor died without saying how the run ended."
     if record.finished or not record.supervisor: return False
-    who = ProcessId.from_dict(record.supervisor)
-    if record.host not in ("", host) and not who.beat: return False  # from here nobody can know
-    return not who.alive()
+    supervisor = ProcessId.from_dict(record.supervisor)
+    return (bool(supervisor.beat) or record.host in ("", host)) and not supervisor.alive()
 
 _ALLOWED = {f.name: allowed(f.type) for f in fields(RunRecord)}
 
