@@ -100,8 +100,11 @@ def live_in_job(folder: Path,
     write_atomically(folder/"link.json", json.dumps({"hosts": own_addresses(), "port": agents.port}).encode(), mode=0o600)
     about = {**describe_request(spec, found["created"]), "job": before.get("job")}
     write_atomically(path, json.dumps(about).encode(), mode=0o600)
-    fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count)
-    try: gather(fleet, 120., terminated.is_set)
+    fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count, limits.ports)
+    try:
+        fleet.begin()
+        import torch.distributed  # for the ranks' stores: it takes seconds, in which agents start, and later would hear nothing from us  # noqa: F401
+        gather(fleet, 120., terminated.is_set)
     except BenchError as e:
         fleet.end(); clients.close()
         write_atomically(path, json.dumps({**about, "state": "failed", "broken": str(e)}).encode(), mode=0o600)
