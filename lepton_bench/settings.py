@@ -41,6 +41,7 @@ class Settings:
     slurm_look: float = 2.  # seconds between looks at Slurm's queue while a sweep runs there
     ports: str = ""  # "40000-40100": ports that a supervisor with ranks on other hosts may use; empty: any
     node_silence: float = 30.  # seconds after which a node that says nothing counts as lost
+    group_timeout: float = 60.  # seconds in which ranks on several hosts, once all have started, must have reached each other
     mirror: str = ""  # folder or address that has the data sets
     simulated: int = 0  # simulated devices instead of real ones
 

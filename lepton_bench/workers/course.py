@@ -20,7 +20,7 @@ from .cells import Desk
 from .crew import DEATH, Crew
 from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save,
                                            patience, unfinished_saves)
-from .recorder import (Recorder, close_metrics, note_course, note_end, note_parked, note_start, store_checkpoint, store_points, store_result,
+from .recorder import (Recorder, close_metrics, note_course, note_end, note_parked, note_start, note_wait, store_checkpoint, store_points, store_result,
                                            store_system, write_ends)
 from .stalls import look_at
 
@@ -350,6 +350,7 @@ def tick_slowly(self: Course) -> None:
     if launch := self.current:
         look_at(launch, self.crew, self.limits.stall_after)
         note_course(launch)
+    elif self.queue: note_wait(self.queue[0])
 
 @patch
 def pause(self: Course) -> float:

@@ -102,9 +102,11 @@ def live_in_job(folder: Path,
     runs = [run for run in (before.get("run"), *before.get("queue", [])) if run]  # that this job was in when it was interrupted
     about = {**describe_request(spec, found["created"]), "job": before.get("job"), "run": before.get("run"), "queue": before.get("queue", [])}
     write_atomically(path, json.dumps(about).encode(), mode=0o600)
-    fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count)
-    threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
-    try: gather(fleet, 120., terminated.is_set)
+    fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count, limits.ports)
+    try:
+        fleet.begin()
+        threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
+        gather(fleet, 120., terminated.is_set)
     except BenchError as e:
         fleet.end(); clients.close()
         write_atomically(path, json.dumps({**about, "state": "failed", "broken": str(e)}).encode(), mode=0o600)

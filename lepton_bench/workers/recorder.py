@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_room', 'store_payload', 'launch_path', 'store_source', 'what_was_launched', 'store_result', 'is_parked',
            'note_parked', 'stop_parked', 'Recorder', 'as_records', 'store_points', 'store_system', 'store_checkpoint',
-           'close_metrics', 'note_start', 'note_course', 'note_end', 'write_ends']
+           'close_metrics', 'note_start', 'note_wait', 'note_course', 'note_end', 'write_ends']
 
 # %% ../../nbs/workers/18_recorder.ipynb #c002
 import errno
@@ -239,8 +239,13 @@ def close_metrics(recorder: Recorder, launch: Launch) -> None:
 def note_start(launch: Launch,
                places: Sequence[Place],  # of this attempt's ranks, in rank order
                ) -> None:
-    if launch.writer: launch.writer.update(status="running", started=launch.started, attempt=launch.attempt, restarts=launch.restarts,
+    if launch.writer: launch.writer.update(status="running", started=launch.started, attempt=launch.attempt, restarts=list(launch.restarts),
                                            world_size=len(places), devices=[p.id for p in places])
+
+def note_wait(launch: Launch) -> None:
+    "A run waits for ranks to go on with."
+    if launch.restarts and launch.writer and launch.writer.record.restarts != launch.restarts:
+        launch.writer.update(status="waiting", restarts=list(launch.restarts))
 
 def note_course(launch: Launch) -> None:
     if (extra := launch.glance()) and launch.writer: launch.writer.update(status=launch.status, steps=launch.at_step, extra=extra)

@@ -49,7 +49,7 @@ class Supervisor:
         self.owner = ProcessId.from_dict(spec.owner) if spec.owner else None
         self.nodes = settle(self.on_news)
         self.places = self.nodes.places()  # that were granted, in rank order
-        self.crew = crew = Crew(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks)
+        self.crew = crew = Crew(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks, self.settings.group_timeout)
         self.me = supervisor_id(spec)
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
         self.desk, self.later = Desk(self.nodes, crew, server.reply, self.settings.stop_grace), Later()
