@@ -819,6 +819,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'lepton_bench/headless/sweeps.py'),
                                               'lepton_bench.headless.sweeps.Sweep.sets': ( 'headless/sweeps.html#sweep.sets',
                                                                                            'lepton_bench/headless/sweeps.py'),
+                                              'lepton_bench.headless.sweeps.Sweep.stop': ( 'headless/sweeps.html#sweep.stop',
+                                                                                           'lepton_bench/headless/sweeps.py'),
                                               'lepton_bench.headless.sweeps.Sweep.table': ( 'headless/sweeps.html#sweep.table',
                                                                                             'lepton_bench/headless/sweeps.py'),
                                               'lepton_bench.headless.sweeps.SweepTable': ( 'headless/sweeps.html#sweeptable',

@@ -90,6 +90,25 @@ def test_a_killed_driver_and_the_next_one(tmp_path: Path, cluster: SlurmCluster)
     assert {s.array for s in again.sets} == {0}, "one array, submitted once"
 
 
+def test_what_a_dead_driver_has_left_is_run_here_or_stopped(tmp_path: Path, cluster: SlurmCluster) -> None:
+    notebook, space = write_notebook(tmp_path/"train.ipynb", "x = 0", WAITS), {"x": [0, 1]}
+    sweep = lb.sweep(notebook, space, engine="slurm")
+    until(lambda: len(begun(tmp_path)) == 2, patience(30), "two sets run")
+    os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
+    (tmp_path/"go-0").touch()
+    until(lambda: len(jobs(cluster)) == 1, patience(30), "one of them ends")
+    here = lb.sweep(notebook, space, devices_each=0)
+    assert here.id == sweep.id and not jobs(cluster) and here.sets[0].values == {"x": 0}
+    until(lambda: begun(tmp_path).count("1") == 2, patience(30), "the other one runs here")
+    assert here.stop().status == "stopped" and sorted(begun(tmp_path)) == ["0", "1", "1"]
+    sweep = lb.sweep(notebook, space, engine="slurm")
+    until(lambda: begun(tmp_path).count("1") == 3, patience(30), "and there again")
+    os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
+    until(lambda: sweep.status == "lost", patience(5))
+    sweep.stop()
+    until(lambda: not jobs(cluster) and read_run(runs_directory()/sweep.sets[1].run).status == "stopped", patience(10), "nothing goes on")
+
+
 def test_a_driver_that_dies_before_it_hears_of_its_job(tmp_path: Path, cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     "Slurm refuses an array, takes it at the second time, and the driver is killed in that moment: its successor finds the array by its name."
     notebook, real = write_notebook(tmp_path/"train.ipynb", "x = 0", WAITS), shutil.which("sbatch")

@@ -169,7 +169,9 @@ def queue_text(waiting: Sequence[Element]) -> str:
 # %% ../../nbs/headless/5193_arrays.ipynb #de7cb79b
 def scancel(*words: str) -> None:
     "Have Slurm end or signal jobs; what is over is none of its mistakes."
-    slurm("scancel", "--quiet", *words)
+    try: slurm("scancel", "--quiet", *words)
+    except AllocationError as e:
+        if str(e) != "scancel says: ": raise
 
 @patch
 def stop(self: ArrayDriver) -> None:
@@ -209,14 +211,16 @@ def take_up(directory: Path, plan: Plan, earlier: Sequence[Set]) -> None:
     line = elements(sweep)
     for old in filter(is_out, earlier):
         now, element = next((s for s in plan.sets if s.key == old.key), None), element_of(old, line, size)
-        keeps = now is not None and now.array == old.array and plan.engine != "local"
-        if element and not element.over:
-            if not keeps: unwanted[old.array or 0, old.index % size] = element.job
-        if now is None or (keeps and element and not element.over): continue
-        record, ended = own_record(old), element_outcome(old, element, directory/"arrays"/str(old.array)/f"{old.index % size}.log", True)
+        same = now is not None and now.array == old.array  # otherwise it is wanted with other code
+        keeps = same and plan.engine != "local"
+        goes_on = element is not None and not element.over
+        if element and goes_on and not keeps: unwanted[old.array or 0, old.index % size] = element.job
+        if now is None or (keeps and goes_on): continue
+        log = directory/"arrays"/str(old.array)/f"{old.index % size}.log"
+        record, ended = own_record(old), None if goes_on else element_outcome(old, element, log, True)
         if keeps and ended is None and (element or (record and not record.finished)): continue  # it is looked at again
         again = Set(now.index, now.parameters, run=now.run, output=now.output)
-        plan.sets[plan.sets.index(now)] = replace(ended, index=now.index) if ended and ended.status == "done" and keeps else again
+        plan.sets[plan.sets.index(now)] = replace(ended, index=now.index) if ended and ended.status == "done" and same else again
     if unwanted: cancel_and_wait(sweep, unwanted)
 
 def cancel_and_wait(sweep: str, unwanted: dict[tuple[int, int], str],  # (array, number) -> job

@@ -28,7 +28,7 @@ from ..errors import BenchError
 from .keeper import Keeper, begin, begin_again, remove_sockets
 from .notebooks import code_digest, read_notebook
 from .sets import Plan, Set, conclusion, counts, is_out, mark_output, may_retry, new_set, next_set, plan_path, read_plan, write_plan
-from ..processes import ProcessId, set_parent_death_signal, touch, write_atomically
+from ..processes import ProcessId, set_parent_death_signal, touch
 from ..progress_line import values_text
 from ..runs.recorded import read_recorded
 from ..runs.store import RunWriter, capture_source, log_path, new_record, new_run_id, next_attempt, read_run, runs_directory
@@ -57,7 +57,9 @@ def keep_copy(directory: Path, plan: Plan) -> None:
     plan.digest = code_digest(found)
     path = copy_path(directory, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, nbformat.writes(found).encode())
+    aside = path.with_name("new")  # the notebook's own name may be as long as a name can be
+    aside.write_text(nbformat.writes(found), encoding="utf-8")
+    aside.replace(path)  # a job may be reading the same copy
 
 # %% ../../nbs/headless/519_driver.ipynb #629b218f
 def source_of(plan: Plan, found: Set, sweep: str  # id of the sweep's run

@@ -92,13 +92,26 @@ class Sweep(Run):
         if r.engine != "local" and not r.finished: more += [r.extra["queue"]] * bool(r.extra.get("queue"))
         words = ", ".join([f"Sweep {self.id} ({r.name}): {r.status}", f"{c['done']} of {c['total']} sets done", *more])
         if r.status != "lost" or not (out := sum(map(is_out, self.sets))): return words
-        return f"{words}\nits driver is gone; {r.engine} had {out} sets then. sweep.resume() takes in what has become of them, and goes on with the others"
+        then = "sweep.resume() takes in what has become of them and goes on, sweep.stop() ends them"
+        return f"{words}\nits driver is gone; {r.engine} had {out} sets then. {then}"
 
 def _has_no_devices(found: Set) -> bool:
     "Whether a set that was started still stands in line."
     try: return found.status == "running" and read_run(runs_directory()/(found.run or "")).status == "waiting"
     except BenchError: return False
 
+
+# %% ../../nbs/headless/520_sweeps.ipynb #97b62c17
+@patch
+def stop(self: Sweep,
+         timeout: float = 30.,  # seconds to wait for its end
+         kill: bool = False,  # at once, without a chance to clean up
+         ) -> Run:
+    "Stop the sweep: an interrupt for the sets that run, a kill after the grace time."
+    if (record := self.record).status != "lost" or record.engine == "local" or not any(map(is_out, self.sets)): return Run.stop(self, timeout, kill)
+    from lepton_bench.headless.arrays import stop_elsewhere
+    stop_elsewhere(self.directory, record, kill=True)
+    return self
 
 # %% ../../nbs/headless/520_sweeps.ipynb #c009
 def at_once(devices: Sequence[Any],  # what there is
