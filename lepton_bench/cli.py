@@ -221,11 +221,14 @@ def test_notebooks(paths: Annotated[list[Path], typer.Argument(help="Notebooks, 
     "Run notebooks headless, several at once, and report like a test runner."
     import tempfile
 
-    from lepton_bench.headless.checks import check_notebooks, report_line, totals
+    from lepton_bench.headless.checks import check_notebooks, find_notebooks, report_line, seen_from, totals, unfit
     from lepton_bench.headless.notebooks import parse_value
     given = {name: parse_value(text) for name, text in _pairs(parameter or []).items()}
+    skipped = unfit(notebooks := find_notebooks(paths))
+    for path, why in skipped.items(): print(f"SKIPPED {seen_from(Path.cwd(), path)}  {why}", flush=True)
+    if len(skipped) == len(notebooks): return print(totals([], len(skipped)))
     with tempfile.TemporaryDirectory(prefix="lepton-notebooks-") as aside:
-        found = check_notebooks(paths, output or Path(aside), given, devices_each, parallel, timeout, cell_timeout, kernel)
+        found = check_notebooks(paths, output or Path(aside), given, devices_each, parallel, timeout, cell_timeout, kernel, skipped)
         said: set[int] = set()
         def news() -> None:
             for s in found.sets:
@@ -234,7 +237,7 @@ def test_notebooks(paths: Annotated[list[Path], typer.Argument(help="Notebooks, 
         _stream(found, quiet=True, each=news)
         for s in found.sets:
             if s.status != "done" and s.run: print(f"\n--- {s.label}\n{_traceback(s.run)}")
-        print(totals(found.sets))
+        print(totals(found.sets, len(skipped)))
     raise typer.Exit(0 if all(s.status == "done" for s in found.sets) else 1)
 
 def _traceback(run: str) -> str:

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .bench import Waiting
-from .cluster_check import check_cluster
+from .cluster_check import Lines, check_cluster
 from .errors import BenchError
 from .headless.notebooks import parse_value
 
@@ -29,13 +28,11 @@ def engine_options(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 # %% ../nbs/651_cli_cluster.ipynb #c88f01f9
-class Beside(Waiting):
+class Beside(Lines):
     "Why a job has not begun, on standard error; and whether to go on."
-    def __init__(self): self.pressed = list[int]()
-
-    def say(self, text: str) -> None:
-        if text != self.said: print(text, file=sys.stderr, flush=True)
-        self.said = text
+    def __init__(self):
+        super().__init__(sys.stderr)
+        self.pressed = list[int]()
 
     def check(self) -> None:
         if self.pressed: raise KeyboardInterrupt

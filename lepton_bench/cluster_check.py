@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['check_slurm', 'refused', 'judge_slurm', 'request', 'end_job', 'Questions', 'where_it_hangs', 'ask_ranks',
            'node_names', 'ask_group', 'ask_clocks', 'ask_file_system', 'look_from_outside', 'run_bounded',
-           'common_folder', 'explain_failure', 'check_cluster']
+           'common_folder', 'explain_failure', 'Lines', 'check_cluster']
 
-# %% ../nbs/533_cluster_check.ipynb #f4272b84
+# %% ../nbs/533_cluster_check.ipynb #7be840a1
 import re
 import secrets
 import shutil
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .bench import Allocation, Waiting, plan, submit
 from .cluster_findings import (Finding, Sample, judge_clocks, judge_devices, judge_folder, judge_network, judge_peers, judge_software,
@@ -32,7 +32,7 @@ from .run import Run, RunTimeout
 from .settings import settings
 from .workers.allocations import Spec
 
-# %% ../nbs/533_cluster_check.ipynb #895019fc
+# %% ../nbs/533_cluster_check.ipynb #89ea24cd
 _PROGRAMS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 _DOWN = ("down", "drain", "fail", "unk", "no_respond", "power")
 
@@ -69,7 +69,7 @@ def judge_slurm(own: str, controller: str,  # versions
     if away: return Finding("slurm", "warning", f"{found}; not usable: {', '.join(away[:8])}" + ", ..."*(len(away) > 8), "sinfo -R says why")
     return Finding("slurm", "ok", found)
 
-# %% ../nbs/533_cluster_check.ipynb #d3f662f2
+# %% ../nbs/533_cluster_check.ipynb #2581c332
 def request(count: int,  # nodes
             kind: str | None, options: Mapping[str, Any],
             timeout: float | None,  # seconds to wait for the start
@@ -91,7 +91,7 @@ def end_job(found: dict  # the allocation's file
     if gone: return Finding("release", "ok", f"job {job} has ended")
     return Finding("release", "problem", f"job {job} has not ended", f"scancel {job}")
 
-# %% ../nbs/533_cluster_check.ipynb #baa6be59
+# %% ../nbs/533_cluster_check.ipynb #3b814c2b
 class Questions:
     "Asks all ranks of an allocation."
     def __init__(self, allocation: Allocation,
@@ -121,7 +121,7 @@ def where_it_hangs(run: Any) -> str:
     try: return str(run.stacks())
     except BenchError as e: return str(e)
 
-# %% ../nbs/533_cluster_check.ipynb #eb49fd5f
+# %% ../nbs/533_cluster_check.ipynb #0937664d
 def ask_ranks(questions: Questions, folder: Path) -> Generator[Finding, None, None]:
     "Everything that takes ranks."
     mark, sent = leave_mark(folder, HERE), time.time()
@@ -167,7 +167,7 @@ def ask_file_system(folder: Path) -> Sample:
     leave_mark(folder, "clock")
     return sent, (folder/"clock").stat().st_mtime, time.time()
 
-# %% ../nbs/533_cluster_check.ipynb #9acc1059
+# %% ../nbs/533_cluster_check.ipynb #62c25247
 _LOOK = """node=${SLURMD_NODENAME:-$(hostname)}
 read=$(cat "$1/$2" 2>/dev/null) || read=-
 wrote=$(cat /proc/sys/kernel/random/uuid)
@@ -202,7 +202,7 @@ def run_bounded(command: Sequence[str], timeout: float) -> str:  # its output
         timeout = 5.
     return ""
 
-# %% ../nbs/533_cluster_check.ipynb #98c13080
+# %% ../nbs/533_cluster_check.ipynb #d7ee08e2
 @contextmanager
 def common_folder() -> Iterator[Path]:
     "A folder in the home of lepton_bench, for as long as it is needed."
@@ -224,14 +224,24 @@ def explain_failure(error: BenchError) -> str:  # empty: the nodes have to be as
     if "has no option" in text: return "the options are those of lb.allocate(engine=\"slurm\")"
     return ""
 
+class Lines(Waiting):
+    "Why the job has not begun, in lines."
+    def __init__(self, file: IO[str] | None = None  # None: standard output
+                 ): self.file = file
+
+    def say(self, text: str) -> None:
+        if text != self.said: print(text, file=self.file, flush=True)
+        self.said = text
+
 def check_cluster(count: int = 2,  # nodes
                   kind: str | None = None,  # of device; None: GPUs where there are any
                   options: Mapping[str, Any] | None = None,  # of the engine, as partition
                   timeout: float = 120.,  # seconds to wait for the job's start
-                  waiting: Waiting | None = None,  # is told why the job has not begun
+                  waiting: Waiting | None = None,  # is told why the job has not begun; None: standard output is
                   ) -> Generator[Finding, None, None]:
     "Look at everything that an allocation of several nodes needs."
     if "nodes" in (options or {}): raise BenchError("--option nodes=...: how many nodes is said by -n")
+    waiting = waiting or Lines()
     yield (found := check_slurm(count))
     if found.state == "problem": return
     with common_folder() as folder:
@@ -245,7 +255,7 @@ def check_cluster(count: int = 2,  # nodes
             more = list(look_from_outside(spec, folder)) if spec and not advice else []
             yield refused("job", e, advice or ("see below" if more else "sinfo -R and the log of slurmd on that node say more"))
             return (yield from more)
-        questions = Questions(Allocation(about), waiting.check if waiting else lambda: None)
+        questions = Questions(Allocation(about), waiting.check)
         try:
             yield Finding("job", "ok", f"job {about['job']} on {', '.join(about['labels'])} after {time.monotonic() - start:.1f} s")
             yield from ask_ranks(questions, folder)
