@@ -6,7 +6,7 @@
 __all__ = ['devices', 'Options', 'Allocation', 'Launcher', 'caller_context', 'as_context', 'notebook_call', 'new_name',
            'check_name', 'own_allocations', 'current_allocation', 'Waiting', 'check_least', 'check_engine_options',
            'plan', 'allocate', 'take', 'submit', 'take_once', 'find_allocation', 'AllocationTable', 'allocations',
-           'attach']
+           'interrupted_allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from .engines.base import await_end, get_engine, require
 from .errors import AllocationError, BenchError, LaunchError
 from .output import Watch, in_notebook, new_output, watch_in_background
-from .packing import cell_labels, cell_sources, classify, describe_arguments, pack
+from .packing import cell_labels, cell_sources, classify, describe_arguments, own_modules, pack
 from .processes import ProcessId
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
@@ -37,7 +37,7 @@ from .runs.recorded import headless_run
 from .runs.store import runs_directory
 from .settings import settings
 from .tables import Table
-from .workers.allocations import Spec, allocations_directory, list_allocations, read_allocation
+from .workers.allocations import Spec, allocations_directory, is_living, list_allocations, read_allocation
 from .workers.channel import encode
 from .workers.forkserver import forkserver_runs
 
@@ -54,6 +54,7 @@ class Options:
     max_restarts: int = 0  # how often a run is tried again from its latest checkpoint when a rank has died
     retry_exceptions: bool = False  # also when a function has raised an exception
     stall_after: float | None = None  # seconds without a step and without output after which it is called stalled; 0: never; None: the setting
+    preemptible: bool = False  # steps aside, after a checkpoint, for who asks with preempt=True, and comes back when there is room
     process_group: bool = True  # False: the function brings up its own
     output: bool = True  # show what ranks print in the launching cell
 
@@ -74,6 +75,7 @@ class Allocation:
         self.name, self.count, self.device_ids = found["name"], found["count"], found["devices"]
         self.kind, self.supervisor = found["device_kind"], ProcessId.from_dict(found["supervisor"])
         self.runs = runs_directory()
+        self.shared = found.get("shared_folder", True)  # whether its ranks see this folder
         self.context = ""  # digest of the environment that the supervisor knows
         self.client = connect(self.name)
 
@@ -139,7 +141,9 @@ class Launcher:
     def launch(self, target: Any, *args: Any, **kwargs: Any) -> Run:
         "Run something on every rank; returns at once."
         kind, found = classify(target)
-        payload, said = pack(found, args, kwargs) if kind == "function" else (b"", [])
+        carry = self.carried(kind)
+        payload, said = pack(found, args, kwargs, carry) if kind == "function" else (b"", [])
+        if carry: said.append(f"not every node sees {os.getcwd()}: {', '.join(sorted(m.__name__ for m in carry))} travel with the function")
         for text in said: warnings.warn(text, stacklevel=3)
         arguments, parameters = describe_arguments(args, kwargs)
         header: dict[str, Any] = {"kind": kind, "target": None, "args": [], "sources": {}, "labels": {}}
@@ -150,6 +154,13 @@ class Launcher:
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
         name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
         return self.send({**header, "name": name, "arguments": arguments, "parameters": parameters}, payload)
+
+    def carried(self, kind: str) -> list[Any]:
+        "Modules that have to travel because the ranks do not see this folder."
+        if self.allocation.shared: return []
+        if kind == "function": return own_modules()
+        raise LaunchError(f"a {kind} cannot be launched on {self.allocation.name}: not every node sees {os.getcwd()}. "
+                          "Put it on the file system that they share, and start the notebook there.")
 
     def send(self, header: dict, payload: bytes,
              context: tuple[str, str] | None = None,  # digest and JSON; None: this process's
@@ -289,14 +300,15 @@ def check_engine_options(engine: Any, options: dict[str, Any]) -> dict[str, Any]
 
 # %% ../nbs/50_bench.ipynb #c029
 def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None,
-         priority: int = 0, min_ranks: int | None = None, options: dict | None = None, warm: bool = True, once: bool = False, owned: bool = True) -> Spec:
+         priority: int = 0, min_ranks: int | None = None, options: dict | None = None, preempt: bool = False, warm: bool = True, once: bool = False,
+         owned: bool = True) -> Spec:
     "A checked request: what can never be granted is refused here, at once."
     size = parse_memory(memory)
     chosen = check_name(name) if name is not None else new_name({a["name"] for a in list_allocations()})
     check_possible(Request(count=count, kind=kind, memory=size, priority=priority, name=chosen, label=_label()), engine.inventory())
     return Spec(name=chosen, count=count, kind=kind, memory=size, priority=priority, timeout=timeout, label=_label(), warm=warm, once=once,
                 owner=ProcessId.me().to_dict() if owned else None, bound=owned and headless_run() is not None, engine=engine.name,
-                min_ranks=check_least(min_ranks, count), options=check_engine_options(engine, options or {}))
+                min_ranks=check_least(min_ranks, count), options=check_engine_options(engine, options or {}), preempt=preempt)
 
 # %% ../nbs/50_bench.ipynb #c030
 def allocate(count: int = 1,  # devices, and ranks
@@ -307,7 +319,7 @@ def allocate(count: int = 1,  # devices, and ranks
              name: str | None = None,  # None: one is made up
              timeout: float | None = None,  # seconds to wait for devices; None: for ever
              priority: int = 0,  # higher goes first
-             preempt: bool = False,  # ask others to step aside, where the engine can
+             preempt: bool = False,  # ask preemptible runs to step aside; they come back when there is room
              min_ranks: int | None = None,  # so many are enough when a node or a device is gone; None: all
              **options: Any,  # the engine's own, as partition= and time= for "slurm"
              ) -> Allocation:
@@ -316,13 +328,13 @@ def allocate(count: int = 1,  # devices, and ranks
         raise AllocationError("a rank cannot allocate: it would wait for the devices it stands on. Allocate in the notebook, and launch there.")
     where = get_engine(engine)
     require(where, preempt=preempt, priority=priority, shrink=min_ranks is not None and min_ranks != count)
-    return take(where, engine, count, kind, memory, name, timeout, priority, min_ranks, options)
+    return take(where, engine, count, kind, memory, name, timeout, priority, min_ranks, options, preempt)
 
 # %% ../nbs/50_bench.ipynb #c032
 def take(where: Any,  # an engine
          engine: str,  # what it was called
          count: int, kind: str | None = None, memory: int | str | None = None, name: str | None = None, timeout: float | None = None, priority: int = 0,
-         min_ranks: int | None = None, options: dict[str, Any] | None = None,
+         min_ranks: int | None = None, options: dict[str, Any] | None = None, preempt: bool = False,
          waiting: Waiting | None = None,  # is told why it is not there yet; None: the cell or the terminal is
          ) -> Allocation:
     "This kernel's allocation of that shape, or a new one."
@@ -330,7 +342,7 @@ def take(where: Any,  # an engine
     if known := _again(shape):
         _mine[known.name] = _mine.pop(known.name)  # it is the last one now
         return known
-    spec = plan(count, where, kind, memory, name, timeout, priority, min_ranks=min_ranks, options=options)
+    spec = plan(count, where, kind, memory, name, timeout, priority, min_ranks=min_ranks, options=options, preempt=preempt)
     allocation = Allocation(submit(where, spec, waiting))
     _mine[spec.name] = (shape, allocation)
     return allocation
@@ -352,11 +364,13 @@ def submit(engine: Any, spec: Spec, waiting: Waiting | None = None) -> dict:  # 
 # %% ../nbs/50_bench.ipynb #1aeb76d7
 def take_once(count: int,  # devices
               owned: bool = True,  # they go when this process goes before a run has begun
-              **wanted: Any,  # kind, memory, name, timeout, priority
+              engine: str = "local",  # where
+              **wanted: Any,  # kind, memory, name, timeout, priority, and the engine's own as options
               ) -> Allocation:
     "Devices for one run."
-    engine = get_engine("local")
-    return Allocation(submit(engine, plan(count, engine, **wanted, warm=False, once=True, owned=owned)))
+    where = get_engine(engine)
+    require(where, priority=wanted.get("priority"))
+    return Allocation(submit(where, plan(count, where, **wanted, warm=False, once=True, owned=owned)))
 
 def find_allocation(name: str,  # as in lb.allocations()
                     ) -> Allocation:
@@ -377,7 +391,12 @@ class AllocationTable(Table):
 
 def allocations() -> AllocationTable:
     "Every living allocation of this home, whoever started it."
-    return AllocationTable(list_allocations())
+    return AllocationTable([*list_allocations(), *interrupted_allocations()])
+
+def interrupted_allocations() -> list[dict]:
+    "Those whose supervisor is gone, while their scheduler will start them again."
+    found = [a for path in allocations_directory().glob("*.json") if (a := read_allocation(path)) and a.get("job") and not is_living(a)]
+    return [{**a, "state": "waiting"} for a in found if (engine := get_engine(a["engine"])).poll([engine.reattach(a)]) == ["waiting"]]
 
 # %% ../nbs/50_bench.ipynb #c036
 def attach(name: str,  # as in lb.allocations()

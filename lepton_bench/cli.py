@@ -79,6 +79,20 @@ def plot(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.
     save_png(get_run(run).plot(names or None, smooth=smooth, log=log), output)
     print(output)
 
+# %% ../nbs/65_cli.ipynb #b1b97b70
+_Engine = Annotated[str, typer.Option("--engine", help="Where: local, or slurm.")]
+_Options = Annotated[list[str] | None, typer.Option("--option", help="The engine's own, as time=30 or partition=gpu. Can be given more than once.")]
+_LISTS = ("flags",)  # lists, also where there is one
+
+def _given(words: list[str] | None) -> dict[str, Any]:
+    "`time=30` as name and value."
+    found: dict[str, list[Any]] = {}
+    for word in words or []:
+        name, sign, text = word.partition("=")
+        if not sign or not name.strip().isidentifier(): raise BenchError(f"--option {word}: an option of an engine is given as name=value")
+        found.setdefault(name.strip(), []).append(int(text) if text.isdigit() else text)
+    return {name: values if len(values) > 1 or name in _LISTS else values[0] for name, values in found.items()}
+
 # %% ../nbs/65_cli.ipynb #c012
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -91,6 +105,8 @@ def launch(context: typer.Context,
            name: Annotated[str | None, typer.Option(help="Name of the allocation.")] = None,
            timeout: Annotated[float | None, typer.Option(help="Seconds to wait for devices.")] = None,
            priority: int = 0,
+           engine: _Engine = "local",
+           option: _Options = None,
            max_restarts: Annotated[int, typer.Option(help="How often a failed run is tried again.")] = 0,
            detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False) -> None:
     "Allocate devices, run a script on them, stream its output: launch -n 2 train.py --lr 0.1"
@@ -101,7 +117,7 @@ def launch(context: typer.Context,
     if target.startswith("-"): raise BenchError(f"launch has no option {target}: lepton-bench launch --help lists them; what belongs to the script follows it")
     if not target: raise BenchError("what is to be launched? lepton-bench launch -n 2 train.py --lr 0.1, or -m package.module")
     target = classify(module or os.path.abspath(target))[1]  # what does not exist is said before anything is taken
-    allocation = take_once(count, not detach, kind=kind, memory=memory, name=name, timeout=timeout, priority=priority)
+    allocation = take_once(count, not detach, engine, kind=kind, memory=memory, name=name, timeout=timeout, priority=priority, options=_given(option))
     try: run = Launcher(allocation, Options(max_restarts=max_restarts, output=False)).launch(target, args=arguments)
     except BaseException:
         allocation.release()
@@ -195,6 +211,8 @@ def sweep(notebook: Annotated[Path, typer.Argument(help="The notebook.")],
           kind: Annotated[str | None, typer.Option(help="cuda, cpu or simulated.")] = None,
           memory: Annotated[str | None, typer.Option(help="Free memory a device must have, such as 20GB.")] = None,
           changed: Annotated[str, typer.Option(help="Where the notebook's code has changed since sets were done: refuse, keep or again.")] = "refuse",
+          engine: _Engine = "local",
+          option: _Options = None,
           detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
           as_json: Json = False) -> None:
     "Run a notebook over a grid, resumable: sweep train.ipynb -p lr=0.1,0.01 -p width=32,64"
@@ -202,7 +220,7 @@ def sweep(notebook: Annotated[Path, typer.Argument(help="The notebook.")],
     from lepton_bench.headless.sweeps import sweep as start
     space = {name: parse_values(text) for name, text in _pairs(parameter or []).items()}
     found = start(notebook, space, devices_each=devices_each, parallel=parallel, retries=retries, timeout=timeout, cell_timeout=cell_timeout, output=output,
-                  kernel=kernel, kind=kind, memory=memory, changed=changed)
+                  kernel=kernel, kind=kind, memory=memory, changed=changed, engine=engine, **_given(option))
     if detach: return print(f"sweep {found.id}: lepton-bench logs -f {found.id}, lepton-bench stop {found.id}; the same command follows it")
     code = _stream(found, quiet=as_json)
     _show(found.table(), as_json)

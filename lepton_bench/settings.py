@@ -31,13 +31,17 @@ class Settings:
     idle_warning: float = 1800.  # seconds after which an idle allocation under a living kernel is warned of
     idle_release: float = 7200.  # seconds after which it is given back; 0: never
     orphan_grace: float = 300.  # seconds an idle allocation outlives its kernel
+    aside_grace: float = 300.  # seconds a run that has to make room has until its next checkpoint; then it goes on later from the one before
     stop_grace: float = 2.  # seconds between asking a rank to stop and killing it
     stall_after: float = 600.  # seconds without a step and without output after which a run is called stalled; 0: never
     log_cap: int = 200_000_000  # bytes kept of one rank's log; 0: no limit
     ring_points: int = 65536  # points that a rank may be ahead of the disk
+    devices: str = ""  # "gpu-1a2b,gpu-3c4d": only these devices of this host, by their ids; empty: all
     slurm: str = ""  # flags that every job gets: "--account=physics --partition=gpu"
+    slurm_look: float = 2.  # seconds between looks at Slurm's queue while a sweep runs there
     ports: str = ""  # "40000-40100": ports that a supervisor with ranks on other hosts may use; empty: any
     node_silence: float = 30.  # seconds after which a node that says nothing counts as lost
+    group_timeout: float = 60.  # seconds in which ranks on several hosts, once all have started, must have reached each other
     mirror: str = ""  # folder or address that has the data sets
     simulated: int = 0  # simulated devices instead of real ones
 

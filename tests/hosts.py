@@ -14,9 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lepton_bench as lb
-from lepton_bench.processes import ProcessId, wait_gone
+from lepton_bench.processes import ProcessId, descendants, wait_gone
 from lepton_bench.workers.allocations import Spec, allocations_directory, claim_name, describe_request, read_allocation
 from lepton_bench.workers.job import CommandPlacement, leave_request, live_in_job
+from lepton_bench.workers.links import read_keys
+from lepton_bench.workers.node import place_path
 
 
 def main(folder: str, command: str, *names: str) -> None:
@@ -33,6 +35,7 @@ class Hosts:
     "An allocation on nodes, and the processes that it consists of."
     def __init__(self, name: str, folder: Path, process: subprocess.Popen):
         self.name, self.folder, self.process = name, folder, process
+        self.places: list[Path] = []  # of its agents, in this host's memory
 
     def agents(self) -> dict[str, ProcessId]:
         "Node -> its agent."
@@ -40,8 +43,23 @@ class Hosts:
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-                if "lepton_bench.workers.node" in words and str(self.folder) in words and os.getpgid(pid) == pid: found[words[-2]] = ProcessId.of(pid)
+                if "lepton_bench.workers.node" in words and str(self.folder) in words and os.getsid(pid) == pid: found[words[-2]] = ProcessId.of(pid)
         return found
+
+    def family(self, node: str) -> list[ProcessId]:
+        "A node's agent, its private forkserver, its ranks and what these have started."
+        agent = self.agents()[node]
+        return [agent, *map(ProcessId.of, descendants(agent.pid))]
+
+    def file(self) -> dict:
+        "What the allocation's file says, also while its supervisor does not answer."
+        return read_allocation(self.folder.with_name(f"{self.name}.json")) or {}
+
+
+def all_gone(processes: Sequence[ProcessId], timeout: float) -> list[ProcessId]:
+    "Those that still live after so many seconds."
+    end = time.monotonic() + timeout
+    return [p for p in processes if not wait_gone(p, max(0., end - time.monotonic()))]
 
 
 @contextmanager
@@ -59,13 +77,15 @@ def hosts(names: Sequence[str], count: int, command: Sequence[str] = (), timeout
         path = folder.with_name(f"{spec.name}.json")
         while (state := (read_allocation(path) or {}).get("state")) == "waiting" and process.poll() is None and time.monotonic() < end: time.sleep(.02)
         assert state == "idle", f"{state}: {(folder/'supervisor.log').read_text()}\n{(read_allocation(path) or {}).get('broken')}"
+        found.places = [place_path(name, read_keys(folder/"keys.json")) for name in names]
         yield lb.attach(spec.name), found
     finally:
         agents = found.agents()
         process.terminate()
         try: process.wait(30)
         except subprocess.TimeoutExpired: process.kill(); process.wait()
-        for agent in agents.values(): assert wait_gone(agent, 20), f"an agent is left: {agent}"
+        assert not (left := all_gone(list(agents.values()), 20)), f"agents are left: {left}"
+        assert not (kept := [p for p in found.places if p.exists()]), f"in memory is left: {kept}"
         with suppress(FileNotFoundError): (allocations_directory()/f"{spec.name}.json").unlink()
 
 

@@ -1,8 +1,19 @@
 """A real Slurm on this host: one `slurmctld` and a `slurmd` for each node, in a folder of their own.
 
 Needs root and Debian's `slurm-wlm` (22.05 or newer). Everything lies in one folder that only its owner can enter: configuration, state, spool, logs, the
-nodes' GPUs. Those are character devices that nothing drives: Slurm hands them out and sets CUDA_VISIBLE_DEVICES as it does for real ones; for plain files it
+nodes' GPUs. These are character devices that nothing drives: Slurm hands them out and sets CUDA_VISIBLE_DEVICES as it does for real ones; for plain files it
 does not. All daemons listen on 127.0.0.1 only. There is no munge (auth/none): whoever has an account on this host could speak to them while they run.
+
+How long things take here, seen with 22.05 on two cores:
+  start 0.1 s, stop 0.1 s, `srun` on three nodes 0.04 s; a batch job starts within 1 s, since the scheduler looks once a second.
+  A node whose slurmd is dead is `down` after 9 to 14 s; `declare_down` says it at once. Back 0.1 s after `start_slurmd`.
+  A job that was requeued (preempted, or its node failed) waits for 2 minutes more, reason BeginTime; `begin_now` ends that.
+  What Slurm does not find it does not end: with `linuxproc` a process whose parents have ended, with `pgid` one in a process group of its own. Real clusters
+  mostly have control groups, which no process leaves; they would need more than root in a container. `stop` and `reset` find such processes, kill them, fail.
+  A process that ignores SIGTERM gets SIGKILL 2 to 5 s later (KillWait=2).
+  Time limits are whole minutes, and slurmctld looks every 30 s, counted from its start. `--time=1 --signal=B:USR1@60` therefore warns 0 to 30 s after the job's
+  start, and ends it 60 to 90 s after it. No other lead warns sooner: it comes at the first look from which less than lead + 30 s remain. `scontrol update
+  timelimit=1` on a running job, too, works at the next look. A test that wants the signal itself takes `scancel --batch --signal=USR1`: 10 ms.
 """
 import os
 import random
@@ -41,7 +52,7 @@ SlurmctldLogFile={root}/log/slurmctld.log
 SlurmdLogFile={root}/log/%n.log
 SlurmctldSyslogDebug=quiet
 SlurmdSyslogDebug=quiet
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -59,7 +70,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 KillWait=2
 SlurmdTimeout={down_after}
-MessageTimeout=10
+MessageTimeout=3
 # jobs that ended stay visible in `scontrol show job`
 MinJobAge=86400
 PreemptType=preempt/partition_prio
@@ -88,9 +99,10 @@ class SlurmCluster:
                  nodes: int = 3,
                  cpus: int = 2,  # of each node
                  gpus: int = 2,  # of each node
-                 down_after: int = 8) -> None:  # seconds without an answer of its slurmd until a node is down
+                 down_after: int = 5,  # seconds without an answer of its slurmd until a node is down: then 9 to 14 s pass in all
+                 proctrack: str = "linuxproc") -> None:  # how Slurm finds a job's processes: `linuxproc` (children of children) or `pgid` (process groups)
         self.names = [f"n{i + 1}" for i in range(nodes)]
-        self.cpus, self.gpus, self.down_after = cpus, gpus, down_after
+        self.cpus, self.gpus, self.down_after, self.proctrack = cpus, gpus, down_after, proctrack
         self.root = Path()
         self.running: dict[str, subprocess.Popen] = {}  # slurmctld and the nodes' slurmd
         self._claims: list[socket.socket] = []
@@ -109,7 +121,7 @@ class SlurmCluster:
         return {"SLURM_CONF": str(self.configuration)}
 
     def start(self, timeout: float = 20.) -> "SlurmCluster":  # seconds until every node is idle
-        "Starts the daemons and waits until all nodes are there and idle."
+        "Starts the daemons and waits until all nodes are there and idle; what the logs say is part of the error when that fails."
         if why := missing(): raise RuntimeError(why)
         if self.running: raise RuntimeError(f"this cluster runs already, in {self.root}")
         self.root = Path(tempfile.mkdtemp(prefix="slurm-", dir=os.environ.get("LEPTON_BENCH_TEST_PLACE") or "/tmp"))
@@ -135,11 +147,13 @@ class SlurmCluster:
 
     def reset(self) -> None:
         "Ends all jobs and starts nodes that were killed; raises when a process of a job outlived that."
+        if not self._alive("slurmctld"): self.start_slurmctld()
         self._cancel()
         left = {pid: command for n in self.names if self._alive(n) for pid, command in self._of_jobs(n).items()}
         for name in self.names:
             if name not in self.running:
                 kill(self.processes(name))
+                self.declare_down(name)  # else what it should have cancelled keeps it `completing`
                 self.start_slurmd(name)
         kill(left)
         self.wait_idle(3*self.down_after)
@@ -197,20 +211,34 @@ class SlurmCluster:
             time.sleep(.02)
         raise TimeoutError(f"not within {patience(timeout):.0f} s{problem}")
 
+    def stop_slurmctld(self) -> None:
+        "Ends the controller, which first writes down what it knows (kill -9 loses the last seconds). Jobs go on; clients fail after 2 s."
+        self._end_daemon("slurmctld", signal.SIGTERM)
+
+    def start_slurmctld(self, timeout: float = 20.) -> None:  # seconds until it answers
+        "Starts the controller again, with the jobs it knew, and waits until it answers."
+        self._daemon("slurmctld", which("slurmctld"), "-D")
+        self.wait(lambda: self.command("squeue"), timeout)
+
     def kill_slurmd(self, name: str) -> None:
         "kill -9 on a node's slurmd. Its slurmstepd and the jobs' processes live on, as they do under Slurm."
-        daemon = self.running.pop(name)
-        daemon.kill()
-        daemon.wait(10)
+        self._end_daemon(name, signal.SIGKILL)
 
     def kill_node(self, name: str) -> None:
         "kill -9 on everything of a node: its slurmd, each slurmstepd and all processes of jobs there, as when its power goes."
         self.kill_slurmd(name)
         self.wait(lambda: not kill(self.processes(name)), 10)
 
+    def declare_down(self, name: str) -> None:
+        "Tells the controller that a node is down, instead of waiting until it finds out. A node with a living slurmd is back a moment later."
+        self.command("scontrol", "update", f"nodename={name}", "state=down", "reason=declared by a test")
+
+    def begin_now(self, job: int) -> None:
+        "Ends the two minutes that a requeued job waits."
+        self.command("scontrol", "update", f"jobid={job}", "starttime=now")
+
     def start_slurmd(self, name: str) -> None:
         "Starts the slurmd of a node again. The node is back a moment later: see `wait_idle`."
-        if name in self.running: raise RuntimeError(f"the slurmd of {name} runs already")
         self._daemon(name, which("slurmd"), "-D", "-N", name)
 
     def processes(self, node: str = "") -> dict[int, str]:  # only of this node; empty: of all, and the daemons
@@ -242,17 +270,24 @@ class SlurmCluster:
         host = socket.gethostname().partition(".")[0]
         nodes = "\n".join(f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} Gres=gpu:{self.gpus}"
                           for name, port in zip(self.names, self._ports[1:], strict=True))
-        self.configuration.write_text(CONFIGURATION.format(host=host, port=self._ports[0], root=self.root, nodes=nodes, down_after=self.down_after))
+        self.configuration.write_text(CONFIGURATION.format(host=host, port=self._ports[0], root=self.root, nodes=nodes,
+                                                           down_after=self.down_after, proctrack=self.proctrack))
         for i in range(self.gpus): os.mknod(self.root/"dev"/f"gpu{i}", 0o600 | stat.S_IFCHR, os.makedev(195, i))
         (self.root/"gres.conf").write_text(f"Name=gpu File={self.root}/dev/gpu[0-{self.gpus - 1}]\n")
         (self.root/"cgroup.conf").write_text("CgroupAutomount=no\n")  # else the one in /etc/slurm
 
     def _daemon(self, name: str, *command: str | None) -> None:
         "Starts a daemon that ends with us; its standard output is part of the logs."
+        if name in self.running: raise RuntimeError(f"{command[0]} runs already ({name})")
         env = {**self.environment(), MARK: str(self.root), MARK + "_NODE": name}
         with (self.root/"log"/f"{name}.out").open("ab") as out:
             self.running[name] = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *map(str, command), "-f", str(self.configuration)], cwd=self.root,
                                                   stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, start_new_session=True)
+
+    def _end_daemon(self, name: str, number: signal.Signals) -> None:
+        daemon = self.running.pop(name)
+        daemon.send_signal(number)
+        daemon.wait(10)
 
     def _alive(self, name: str) -> bool: return name in self.running and self.running[name].poll() is None
 
@@ -269,14 +304,16 @@ class SlurmCluster:
                 if state in ("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "STOPPED")]
         if live: self.command("scancel", "--full", "--quiet", *live, check=False)
         end = time.monotonic() + patience(10)
-        while time.monotonic() < end and any(self._of_jobs(n) for n in self.names if self._alive(n)): time.sleep(.02)
+        while time.monotonic() < end and any(self._of_jobs(n) for n in self.names if self._alive(n)):
+            if not self.command("squeue", "--noheader", check=False): end = min(end, time.monotonic() + patience(1))  # Slurm believes that all are gone
+            time.sleep(.02)
 
     def _of_jobs(self, node: str) -> dict[int, str]:
         return {pid: command for pid, command in self.processes(node).items() if pid != self.running[node].pid}
 
     def _end(self) -> dict[int, str]:
         "Ends the daemons; what of the jobs was still alive on nodes that had a slurmd, killed by now. Nothing is left after it."
-        with_slurmd = [n for n in self.names if self._alive(n)]
+        with_slurmd = [n for n in self.names if self._alive(n)] if self._alive("slurmctld") else []
         for daemon in self.running.values():
             if daemon.poll() is None: daemon.terminate()
         end, hard = time.monotonic() + patience(5), {}

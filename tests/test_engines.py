@@ -112,7 +112,7 @@ def test_stop_restart_and_what_others_see(engine: str) -> None:
     with lb.allocate(2, engine=engine) as alloc:
         run = alloc.launch(forever)
         end = time.monotonic() + patience(30)
-        while not run.metrics().num_rows and time.monotonic() < end: time.sleep(.01)
+        while not (run.metrics().num_rows and run.status == "running") and time.monotonic() < end: time.sleep(.01)  # its record follows a moment later
         found = [a for a in lb.allocations() if a["name"] == alloc.name][0]
         assert found["engine"] == engine and found["state"] == "running" and len(alloc.info["ranks"]) == 2
         assert get_run(run.id).status == "running" and [a.name for a in [lb.attach(alloc.name)]] == [alloc.name]

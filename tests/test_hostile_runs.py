@@ -24,7 +24,7 @@ from lepton_bench.jupyter.observations import DetailsLook, RunsLook
 from lepton_bench.jupyter.page import LogReader, Shelf, answer, encode
 from lepton_bench.jupyter.run_files import csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
 from lepton_bench.processes import ProcessId
-from lepton_bench.resume import what_was_launched
+from lepton_bench.workers.recorder import what_was_launched
 from lepton_bench.run import Run, ask_to_stop, cell_output
 from lepton_bench.runs.checkpoints import load_latest
 from lepton_bench.runs.store import RunWriter, new_record, source_directory
@@ -105,7 +105,7 @@ def test_a_file_that_is_none(kind: str, real_run: Path, runs: Path, secret: Path
         KINDS[kind](runs/ID/file, secret)
         found, start = shown(ID), time.monotonic()
         assert SECRET not in found and "sekrit" not in found, file
-        for verb in (Run(runs/ID).result, lambda: what_was_launched(Run(runs/ID))):
+        for verb in (Run(runs/ID).result, lambda: what_was_launched(runs/ID)):
             with contextlib.suppress(BenchError): verb()
         if file.name == "run.json": shutil.rmtree(runs/ID)  # without a record it might be just being made
         else: remove_run(ID)
@@ -214,12 +214,12 @@ def test_nothing_goes_on_where_a_link_would_be_written_through(real_run: Path, r
     shutil.copytree(real_run, runs/ID)
     record = {**json.loads((runs/ID/"run.json").read_text()), "status": "failed"}
     (runs/ID/"run.json").write_text(json.dumps(record))
-    assert what_was_launched(Run(runs/ID))[1]
+    assert what_was_launched(runs/ID)[1]
     shutil.move(runs/ID/"checkpoints", runs.parent/"large-disk")
     (runs/ID/"checkpoints").symlink_to(runs.parent/"large-disk")
-    assert what_was_launched(Run(runs/ID))[1]
+    assert what_was_launched(runs/ID)[1]
     (runs/ID/"logs"/"rank-1.log").symlink_to(secret)
-    with pytest.raises(BenchError, match="has a link in its folder: logs/rank-1.log"): what_was_launched(Run(runs/ID))
+    with pytest.raises(BenchError, match="has a link in its folder: logs/rank-1.log"): what_was_launched(runs/ID)
 
 
 def test_a_manifest_names_only_what_is_beside_it(real_run: Path, runs: Path, secret: Path) -> None:
@@ -252,7 +252,7 @@ def test_what_another_user_wrote_is_shown_and_not_executed(real_run: Path, runs:
     mine.write_bytes(pickle.dumps(Marks(trace)))
     for path in [runs/ID, *(runs/ID).rglob("*")]: os.chown(path, other, other)
     assert "hello" in shown(ID)
-    for verb in (Run(runs/ID).result, lambda: what_was_launched(Run(runs/ID))):
+    for verb in (Run(runs/ID).result, lambda: what_was_launched(runs/ID)):
         with pytest.raises(BenchError, match="another user"): verb()
     (runs/ID/"results"/"rank-0.pkl").unlink()
     (runs/ID/"results"/"rank-0.pkl").symlink_to(mine)  # a file of mine, chosen by him

@@ -87,6 +87,16 @@ def test_out_of_memory_is_named_with_what_ranks_held(alloc):
     assert reason.startswith("out of memory at step 1") and "rank 0 0." in reason and "rank 1 0." in reason and "GiB" in reason
 
 
+def test_a_save_that_only_rank_0_makes_leaves_its_rank_usable(alloc):
+    def alone():
+        import torch.distributed as dist
+        if dist.get_rank() == 0: lb.save_checkpoint({"step": 1}, 1, timeout=.3)
+        return os.getpid()
+    run = alloc.launch(alone)
+    assert run.results(60) == alloc.launch(os.getpid).results(60), "the answer that nobody waited for has done no harm"
+    assert [c.name for c in list_checkpoints(run.directory)] == ["step-1"]
+
+
 # --- resume ---------------------------------------------------------------------------------------
 
 class Samples(torch.utils.data.Dataset):

@@ -9,24 +9,22 @@ __all__ = ['LocalEngine']
 import signal as signals
 import socket
 import sys
-import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from .base import Capabilities, Handle, StreamNews, supervisor_log, waiting_or_running
 from ..errors import BenchError
 from ..processes import ProcessId, signal_process
 from ..resources.devices import Device, inventory
-from ..settings import settings
 from ..workers.channel import Stream
-from ..workers.forkserver import fork, spawn
+from ..workers.program import start_supervisor
 from ..workers.allocations import Spec, own_leases
 
 # %% ../../nbs/engines/41_local.ipynb #c004
 class LocalEngine:
     "This host."
     name = "local"
-    capabilities = Capabilities(gang=True, queue=True, priority=True, shrink=True)
+    capabilities = Capabilities(gang=True, queue=True, priority=True, preempt=True, shrink=True)
 
     def inventory(self) -> list[Device]: return inventory()
 
@@ -35,16 +33,9 @@ class LocalEngine:
             raise BenchError(f"allocating devices needs Linux (flock, pidfd, subreapers); this is {sys.platform}. Reading runs works here.")
         ours, theirs = socket.socketpair()
         leases = own_leases(spec.count, spec.kind, spec.memory) if spec.owner == ProcessId.me().to_dict() else []
-        try: process = self._start(replace(spec, held=tuple(x.device_id for x in leases)), [theirs.fileno(), *(x.fd for x in leases)])
+        try: process = start_supervisor(replace(spec, held=tuple(x.device_id for x in leases)), [theirs.fileno(), *(x.fd for x in leases)])
         finally: theirs.close()
         return Handle(self.name, spec.name, {"process": process.to_dict()}, StreamNews(Stream(ours)))
-
-    def _start(self, spec: Spec, fds: list[int]) -> ProcessId:
-        target = "lepton_bench.workers.program:supervisor_body"
-        if settings().forkserver:
-            try: return fork(target, {"spec": asdict(spec)}, fds)
-            except BenchError as e: warnings.warn(f"{e}\nGoing on without a forkserver: slower, same results.", stacklevel=2)
-        return spawn(target, {"spec": asdict(replace(spec, spawns=True))}, fds)
 
     def poll(self, handles: Sequence[Handle]) -> list[str]:
         def state(handle: Handle) -> str:

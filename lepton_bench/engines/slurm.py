@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['slurm', 'SlurmOptions', 'job_flags', 'batch_script', 'queue', 'job_text', 'JobNews', 'SlurmEngine', 'tidy',
-           'cluster_devices', 'usual_kind', 'agents_command', 'granted_nodes', 'job_main', 'own_devices', 'agent_main',
-           'main']
+           'cluster_devices', 'usual_kind', 'agents_command', 'granted_nodes', 'job_fate', 'job_main', 'own_devices',
+           'agent_main', 'supervisor_there', 'main']
 
 # %% ../../nbs/engines/42_slurm.ipynb #bd878d5d
 import json
@@ -27,16 +27,19 @@ from .base import Capabilities, Handle, supervisor_log
 from ..errors import AllocationError, BenchError
 from ..processes import touch, write_atomically
 from ..resources.devices import Device, inventory
+from ..runs.store import runs_directory
 from ..settings import settings
-from ..workers.allocations import Spec, allocations_directory, claim_name, describe_request, read_allocation
+from ..workers.allocations import Spec, allocations_directory, claim_name, describe_request, is_living, read_allocation
 from ..workers.job import CommandPlacement, leave_request, live_in_job
+from ..workers.recorder import stop_parked
 
 # %% ../../nbs/engines/42_slurm.ipynb #ce5012d1
-def slurm(*command: str, timeout: float = 60.  # seconds
+def slurm(*command: str, timeout: float = 60.,  # seconds
+          pass_fds: Sequence[int] = (),  # descriptors that stay open in it
           ) -> str:
     "The output of one of Slurm's programs."
     if shutil.which(command[0]) is None: raise AllocationError(f"this host has no {command[0]}: engine \"slurm\" works on a login node of a Slurm cluster")
-    try: done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    try: done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, pass_fds=pass_fds)
     except subprocess.TimeoutExpired:
         raise AllocationError(f"{command[0]} did not answer within {timeout:.0f} s: is the Slurm controller up? (scontrol ping)") from None
     if done.returncode: raise AllocationError(f"{command[0]} says: {done.stderr.strip() or done.stdout.strip()}")
@@ -78,8 +81,8 @@ def job_flags(spec: Spec, options: SlurmOptions) -> list[str]:
 
 # %% ../../nbs/engines/42_slurm.ipynb #0677455b
 def batch_script(spec: Spec, folder: Path, options: SlurmOptions) -> str:
-    flags = [f"--job-name=lepton-{spec.name}", f"--output={folder}/supervisor.log", "--open-mode=append", "--requeue", "--no-kill", "--export=ALL",
-             *job_flags(spec, options)]
+    flags = [f"--job-name=lepton-{spec.name}", f"--output={folder}/supervisor.log", "--open-mode=append", "--requeue", "--export=ALL",
+             *(["--no-kill"] if spec.min_ranks else []), *job_flags(spec, options)]
     lines = [f"#SBATCH {shlex.quote(flag) if ' ' in flag else flag}" for flag in flags]
     return "\n".join(["#!/bin/bash", *lines, shlex.join(["exec", sys.executable, "-m", "lepton_bench.engines.slurm", "job", str(folder)])]) + "\n"
 
@@ -202,6 +205,7 @@ def tidy(name: str, job: int) -> None:
     path = allocations_directory()/f"{name}.json"
     found = read_allocation(path)
     if found and found.get("job") == job:
+        stop_parked(runs_directory(), [run for run in (found.get("run"), *found.get("queue", [])) if run])
         path.unlink(missing_ok=True)
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
@@ -223,12 +227,13 @@ def usual_kind(devices: Sequence[Device]) -> str:
     return next((d.kind for d in devices if d.kind != "cpu"), "cpu")
 
 # %% ../../nbs/engines/42_slurm.ipynb #15e06e23
-def agents_command(folder: Path, tasks: dict[str, int]  # node -> how many there
+def agents_command(folder: Path, tasks: dict[str, int],  # node -> how many there
+                   smaller: bool,  # whether the job goes on without a node that has failed
                    ) -> Any:  # nodes -> srun
     def command(nodes: Sequence[str]) -> list[str]:
         agent = shlex.join([sys.executable, "-m", "lepton_bench.engines.slurm", "agent", str(folder)])
         return ["srun", "--overlap", f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", f"--ntasks={sum(tasks[n] for n in nodes)}", "--cpu-bind=none",
-                "--mpi=none", "--kill-on-bad-exit=0", "--wait=0", "--no-kill", "--input=none", "--quiet",
+                "--mpi=none", "--kill-on-bad-exit=0", "--wait=0", "--input=none", "--quiet", *(["--no-kill"] if smaller else []),
                 "bash", "-c", f'[ "$SLURM_LOCALID" != 0 ] || exec {agent}']
     return command
 
@@ -243,6 +248,12 @@ def granted_nodes() -> dict[str, int]:  # node -> tasks
 
 _BINDING = ("SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GPUS_PER_TASK", "SLURM_TRES_PER_TASK")  # srun would bind each task to its GPU
 
+def job_fate() -> str:
+    "Whether Slurm has put this job back in line (it was preempted, requeued by somebody, or has lost a node), or ends it."
+    try: found = dict(re.findall(r"(\w+)=(\S*)", slurm("scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"])))
+    except AllocationError: return ""
+    if int(found.get("Restarts", 0)) > int(os.environ.get("SLURM_RESTART_COUNT", 0)): return "aside"
+    return "" if found.get("JobState") == "RUNNING" else "stopped"
 def job_main(folder: Path) -> None:
     "The supervisor of a job."
     terminated = threading.Event()
@@ -251,8 +262,16 @@ def job_main(folder: Path) -> None:
     for name in [n for n in os.environ if n.startswith(_BINDING)]: del os.environ[name]
     nodes = granted_nodes()
     write_atomically(folder/"nodes.json", json.dumps(nodes).encode())
-    placement = CommandPlacement(agents_command(folder, nodes), folder, together=True)
-    if live_in_job(folder, list(nodes), placement, terminated) is None: sys.exit(1)
+    spec = json.loads((folder/"spec.json").read_bytes())["spec"]
+    placement = CommandPlacement(agents_command(folder, nodes, bool(spec["min_ranks"])), folder, together=True)
+
+    def prepare(supervisor: Any) -> None:
+        def warned(*_: Any) -> None: supervisor.aside = "its job's time limit is near"
+        signals.signal(signals.SIGUSR1, warned)
+        supervisor.grace = max(5., SlurmOptions.of(supervisor.spec.options).warn - 20.)
+        supervisor.ask_fate = job_fate
+    if (supervisor := live_in_job(folder, list(nodes), placement, terminated, prepare)) is None: sys.exit(1)
+    if supervisor.course.parked and job_fate() != "aside": slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
 
 # %% ../../nbs/engines/42_slurm.ipynb #746c0675
 def own_devices(kind: str, tasks: int  # of this job on this node
@@ -272,10 +291,16 @@ def agent_main(folder: Path) -> Any:
     "The agent of one node."
     from lepton_bench.workers.forkserver import trampoline
     from lepton_bench.workers.node import node_main
+    os.environ.pop("LEPTON_BENCH_DEVICES", None)  # of another job: the asker was in one
     spec, name = json.loads((folder/"spec.json").read_bytes())["spec"], os.environ["SLURMD_NODENAME"]
     try: devices = own_devices(spec["kind"], json.loads((folder/"nodes.json").read_bytes())[name])
     except BenchError as e: sys.exit(f"lepton_bench: {e}")
-    trampoline(lambda: node_main(folder, name, devices))
+    try: trampoline(lambda: node_main(folder, name, devices))
+    except SystemExit:
+        if spec["min_ranks"] and not supervisor_there(folder): slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])  # nobody else would end the job
+        raise
+
+def supervisor_there(folder: Path) -> bool: return is_living(read_allocation(folder.with_name(f"{folder.name}.json")))
 
 def main(arguments: list[str]) -> None:
     "python -m lepton_bench.engines.slurm job|agent FOLDER"

@@ -9,10 +9,12 @@ __all__ = ['plain_traceback', 'output_text', 'Points', 'Keeper', 'socket_name', 
 import math
 import os
 import re
+import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,8 @@ class Keeper:
         self.writer, self.directory = writer, writer.directory
         self.points = Points(writer.directory, writer.record.attempt)
         self.done, self.total = 0, 0  # cells
+        self.given: Sequence[Any] = ()  # devices that its kernel has without holding them: a scheduler's
+        self.verdict: Callable[[], tuple[str, str] | None] = lambda: None  # status and reason, where somebody else has ended it
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.follow, daemon=True, name="lepton-keeper")
 
@@ -87,7 +91,7 @@ class Keeper:
               total: int,  # cells
               ) -> None:
         "The kernel is there, the first cell begins."
-        self.total = total
+        self.total, devices = total, devices or self.given
         kind = devices[0].kind if devices else "cpu"
         self.writer.update(status="running", started=time.time(), devices=[d.id for d in devices], device_kind=kind)
         self.thread.start()
@@ -127,6 +131,7 @@ def end(self: Keeper, status: str, reason: str,
         ) -> None:
     "The last word; a second one changes nothing."
     if self.record.finished: return
+    if known := self.verdict(): status, reason, error = *known, None
     self.over.set()
     if self.thread.is_alive(): self.thread.join(10)
     self.points.close()
@@ -148,6 +153,8 @@ def begin(notebook: Path,  # what is to be run
           parent: str | None = None,  # id of the sweep, or of the run that started this one
           directory: Path | None = None,  # a folder that was made for it; None: a new one
           source: Path | None = None,  # a copy of the notebook that is run in its place
+          engine: str = "local",  # where this is
+          beat: str = "",  # a file that is touched while this process lives, for other hosts
           **more: Any,  # for the record's `extra`
           ) -> Keeper:
     "A new run of a notebook; this process's death means that it is lost."
@@ -155,21 +162,26 @@ def begin(notebook: Path,  # what is to be run
     id = directory.name if directory else new_run_id()
     about = {"notebook": str(notebook), "output": str(output) if output else None, **more}
     arguments = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
-    record = new_record(id, notebook.stem, kind="notebook", supervisor=ProcessId.me().to_dict(), parameters=dict(parameters),
-                        arguments=arguments[:1000], parent=parent, extra=about)
+    record = new_record(id, notebook.stem, kind="notebook", supervisor=replace(ProcessId.me(), beat=beat).to_dict(), parameters=dict(parameters),
+                        arguments=arguments[:1000], parent=parent, extra=about, engine=engine)
     keeper = Keeper(RunWriter(runs_directory()/id, record).create())
     try: capture_source(keeper.directory, script=source or notebook, arguments=arguments, versions=package_versions())
     except OSError as e: keeper.print(f"the source is not stored: {e}\n")
     return keeper
 
 def begin_again(directory: Path,  # of the run
+                reason: str = "",  # why the last attempt ended, where its record does not know
+                engine: str = "local", beat: str = "",  # as for `begin`
+                **more: Any,  # for the record's `extra`
                 ) -> Keeper:
     "The next attempt of a run that has ended without success."
     old = read_run(directory)
     recorded_path(directory).unlink(missing_ok=True)
     remove_sockets(directory)
-    extra = {k: v for k, v in old.extra.items() if k not in ("progress", "values")}
-    record = next_attempt(old, status="waiting", supervisor=ProcessId.me().to_dict(), started=None, steps=None, extra=extra)
+    extra = {k: v for k, v in old.extra.items() if k not in ("progress", "values", "job", "array")} | more
+    me = replace(ProcessId.me(), beat=beat).to_dict()
+    record = next_attempt(replace(old, reason=reason or old.reason), status="waiting", supervisor=me, started=None, steps=None, extra=extra,
+                          engine=engine, host=socket.gethostname())
     keeper = Keeper(RunWriter(directory, record))
     keeper.writer.update()
     keeper.print(f"--- attempt {record.attempt + 1}, after: {record.restarts[-1]['reason']}\n")

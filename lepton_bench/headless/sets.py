@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARK', 'expand', 'plain', 'key_of', 'Set', 'file_name', 'Plan', 'plan_path', 'write_plan', 'read_plan', 'own_plan',
-           'mark_output', 'go_on', 'done_otherwise', 'new_set', 'next_set', 'may_retry', 'counts', 'conclusion']
+           'mark_output', 'is_out', 'go_on', 'done_otherwise', 'new_set', 'next_set', 'may_retry', 'counts',
+           'conclusion']
 
 # %% ../../nbs/headless/518_sets.ipynb #c002
 import itertools
@@ -82,6 +83,8 @@ class Set:
     ended: float | None = None
     notebook: str = ""  # another one than the plan's; empty: the plan's
     digest: str = ""  # of the code it was run with
+    array: int | None = None  # the number of the scheduler's array it was submitted in; None: it runs on this host
+    job: str = ""  # its element there, such as 1234_5
 
     @property
     def key(self) -> str: return self.notebook + key_of(self.parameters)
@@ -117,6 +120,8 @@ class Plan:
     kernel: str | None = None  # None: the notebook's
     kind: str | None = None  # of device
     memory: int | None = None  # bytes free on a device
+    engine: str = "local"  # where its sets run
+    options: dict[str, Any] = field(default_factory=dict)  # the engine's own
     version: int = 1
 
 def plan_path(directory: Path) -> Path: return Path(directory)/"sweep.json"
@@ -176,6 +181,11 @@ def _read_mark(folder: Path) -> str:  # empty: there is none
         if text or time.monotonic() > end: return text if re.fullmatch(r"[\w-]{1,100}", text, re.A) else ""  # it names a folder of ours
         time.sleep(.005)
 
+# %% ../../nbs/headless/518_sets.ipynb #f3826396
+def is_out(found: Set) -> bool:
+    "Whether a scheduler has it: it waits or runs there."
+    return found.array is not None and found.status in ("waiting", "running")
+
 # %% ../../nbs/headless/518_sets.ipynb #c014
 def go_on(old: Sequence[Set],  # of the earlier start
           wanted: Iterable[Mapping[str, Any]],  # parameter sets
@@ -185,13 +195,13 @@ def go_on(old: Sequence[Set],  # of the earlier start
     known, numbers, found = {s.key: s for s in old}, itertools.count(max((s.index for s in old), default=-1) + 1), []
     for parameters in wanted:
         had = known.get(key_of(parameters)) or new_set(next(numbers), parameters, stem)
-        found.append(had if had.status == "done" else Set(had.index, had.parameters, run=had.run, output=had.output))
+        found.append(had if had.status == "done" or is_out(had) else Set(had.index, had.parameters, run=had.run, output=had.output))
     return found
 
 def done_otherwise(sets: Sequence[Set], digest: str  # of the notebook's code now
                    ) -> set[str]:  # keys
-    "Sets that were done with other code."
-    return {s.key for s in sets if s.status == "done" and s.digest != digest}
+    "Sets that were done, or are being done elsewhere, with other code."
+    return {s.key for s in sets if (s.status == "done" or is_out(s)) and s.digest != digest}
 
 def new_set(index: int, parameters: Mapping[str, Any], stem: str) -> Set:
     "A set that was never run."
@@ -216,7 +226,10 @@ def conclusion(sets: Sequence[Set], stopped: bool = False) -> tuple[str, str]:  
     "How a sweep has ended."
     c = counts(sets)
     if stopped: return "stopped", f"stopped after {c['done']} of {c['total']} sets"
-    failed = [s for s in sets if s.status == "failed"]
-    if not failed: return "done", "finished"
-    named = "; ".join(f"{s.label}: {s.reason}" for s in failed[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")
-    return "failed", f"{len(failed)} of {c['total']} sets failed: {named}"
+    failed, ended = [s for s in sets if s.status == "failed"], [s for s in sets if s.status == "stopped"]
+    if failed: return "failed", f"{len(failed)} of {c['total']} sets failed: {_first_of(failed)}"
+    return ("stopped", f"{len(ended)} of {c['total']} sets stopped: {_first_of(ended)}") if ended else ("done", "finished")
+
+def _first_of(sets: Sequence[Set]) -> str:
+    "The first of them, and why."
+    return "; ".join(f"{s.label}: {s.reason or s.status}" for s in sets[:3]) + (f"; and {len(sets) - 3} more" if len(sets) > 3 else "")

@@ -56,7 +56,7 @@ class StudySource:
     def tell(self, found: Set) -> None:
         "What came of a set."
         import optuna
-        if not (trials := self.asked.get(found.key)): return
+        if not (trials := self.asked.get(found.key)): return self.take_up([found])  # an earlier start has asked for it
         trial, value = trials.pop(), found.values.get(self.value)
         good = found.status == "done" and isinstance(value, int | float)
         self.study.tell(trial, value if good else None, state=None if good else optuna.trial.TrialState.FAIL)

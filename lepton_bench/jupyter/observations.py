@@ -242,8 +242,8 @@ class RunsLook:
         except BenchError:  # no record yet; after a minute it is looked for in turn
             self._keep(id, finished=time.time() - _changed(folder) > 60)
             return None
-        ours = record.host in ("", socket.gethostname()) and record.supervisor and not record.finished
-        seen.supervisor = ProcessId.from_dict(record.supervisor) if ours and record.supervisor else None
+        supervisor = ProcessId.from_dict(record.supervisor) if record.supervisor and not record.finished else None
+        seen.supervisor = supervisor if supervisor and (supervisor.beat or record.host in ("", socket.gethostname())) else None
         self._keep(id, record.finished)
         self._note(id, record)
         return run_row(record if record.id == id else replace(record, id=id), self.root)  # a copied folder

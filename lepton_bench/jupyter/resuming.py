@@ -49,7 +49,7 @@ def resume_run(requests: Requests, id: str, given: Any) -> Request | None:  # No
     if record.kind == "sweep": raise BadRequest(f"{id} is a sweep: what of it is not done is run again by api/sweeps/{id}/again")
     try: check_resumable(record)
     except BenchError as e: raise WrongState(str(e)) from None
-    what_was_launched(run := Run(folder))
+    what_was_launched((run := Run(folder)).directory)
     no_other(requests, id)
     def go_on(allocation: Allocation) -> Run: return resume(run, allocation, output=False)
     if name is None: return requests.ask({"count": count or record.world_size}, label=record.name, then=go_on, run=id)

@@ -204,6 +204,9 @@ def gpu_problem() -> str | None:  # None: all is well, or there is no NVIDIA dri
 # %% ../../nbs/resources/10_devices.ipynb #c038
 def inventory() -> list[Device]:
     "The devices of this host, as they are now."
+    if only := settings().devices:
+        names = [name.strip() for name in only.split(",")]
+        return [d for d in (*_simulated(settings().simulated), *_nvml_devices(), *_cpu_slots()) if d.id in names]
     if n := settings().simulated: return _simulated(n)
     return _nvml_devices() or _cpu_slots()
 

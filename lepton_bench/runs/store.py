@@ -166,8 +166,9 @@ _FIELDS = frozenset(f.name for f in fields(RunRecord))
 # %% ../../nbs/runs/20_store.ipynb #c022
 def _lost(record: RunRecord, host: str) -> bool:
     "Whether the supervisor died without saying how the run ended."
-    if record.finished or not record.supervisor or record.host not in ("", host): return False
-    return not ProcessId.from_dict(record.supervisor).alive()
+    if record.finished or not record.supervisor: return False
+    supervisor = ProcessId.from_dict(record.supervisor)
+    return (bool(supervisor.beat) or record.host in ("", host)) and not supervisor.alive()
 
 _ALLOWED = {f.name: allowed(f.type) for f in fields(RunRecord)}
 

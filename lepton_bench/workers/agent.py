@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class Agent:
                  rings: Path | None = None,  # where rings lie when the run's folder is no place for shared memory; None: in that folder
                  ):
         self.rings = rings
+        self.over: Path | None = None  # the last run's folder among them, until all of its points are stored
         self.forkserver, self.leases, self._emit, self.folder, self.log_cap = forkserver, leases, emit, folder, log_cap
         self.ranks: dict[int, RankHandle] = {}
         self.generation = 0
@@ -132,12 +134,30 @@ def do_group(self: Agent, header: dict, payload: bytes) -> None:
 def do_run(self: Agent, header: dict, payload: bytes) -> None:
     "Send a run to every rank."
     rings = str(self.rings/Path(header["directory"]).name) if self.rings else header["directory"]
+    if self.rings: self.make_home(Path(rings), header["directory"])
     self.run, data = {"directory": header["directory"], "attempt": header["attempt"], "rings": rings}, frame({**header, "rings": rings}, payload)
     self.oom_kills = oom_kills()
     self.sampler, self.sample_at = None, time.monotonic() + .2
     for handle in self.ranks.values():
         handle.running, handle.ring, handle.told, handle.progress = True, None, 0, (0., 0.)
         if not handle.stream.write(data): handle.stream.closed = True
+
+# %% ../../nbs/workers/33_agent.ipynb #1576f06e
+@patch
+def make_home(self: Agent, rings: Path, directory: str) -> None:
+    "A folder for the rings of a run, with a pointer to the run; those of the run before are stored by now."
+    self.forget_rings()
+    self.over = rings
+    rings.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError): os.symlink(directory, rings/"home")
+
+@patch
+def forget_rings(self: Agent) -> None:
+    for handle in self.ranks.values():
+        if handle.ring: handle.ring.close()
+        handle.ring = None
+    if self.over: shutil.rmtree(self.over, ignore_errors=True)
+    self.over = None
 
 # %% ../../nbs/workers/33_agent.ipynb #c020
 @patch
@@ -162,6 +182,12 @@ def do_kill(self: Agent, header: dict, payload: bytes) -> None: self.signal_rank
 
 @patch
 def do_stacks(self: Agent, header: dict, payload: bytes) -> None: self.signal_ranks(signal.SIGUSR2)
+
+@patch
+def do_aside(self: Agent, header: dict, payload: bytes) -> None:
+    "Ask one rank to leave after its next checkpoint."
+    handle = self.ranks.get(header["rank"])
+    if handle and handle.process: self.forkserver.send({"op": "signal", "pid": handle.process.pid, "signal": int(signal.SIGUSR1)})
 
 @patch
 def do_end(self: Agent, header: dict, payload: bytes) -> None: self.forkserver.send({"op": "end"})
@@ -192,6 +218,7 @@ def drain(self: Agent, handle: RankHandle) -> int:
 def do_stored(self: Agent, header: dict, payload: bytes) -> None:
     handle = self.ranks.get(header["rank"])
     if handle and handle.ring: handle.ring.advance(header["end"])
+    if self.over and self.run is None and not any(h.ring and len(h.ring.peek()[0]) for h in self.ranks.values()): self.forget_rings()
 
 @patch
 def do_drain(self: Agent, header: dict, payload: bytes) -> None:
@@ -199,15 +226,14 @@ def do_drain(self: Agent, header: dict, payload: bytes) -> None:
     for handle in self.ranks.values():
         while self.drain(handle): pass
     self.report_progress()
-    if header["final"]: self.close_rings()
-    self.emit("drained", final=header["final"])
+    if header["final"]: self.end_run()
+    self.emit("drained", final=header["final"], number=header.get("number"))  # which question that answers, where there may be several
 
 @patch
-def close_rings(self: Agent) -> None:
-    for handle in self.ranks.values():
-        if handle.ring: handle.ring.close()
-        handle.ring, handle.running = None, False
-    if self.rings and self.run: shutil.rmtree(self.run["rings"], ignore_errors=True)
+def end_run(self: Agent) -> None:
+    "The run is over; where points have a way to go, rings stay until they are stored."
+    for handle in self.ranks.values(): handle.running = False
+    if not self.rings: self.forget_rings()
     self.run = None
 
 @patch

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Spec', 'allocations_directory', 'read_allocation', 'is_living', 'supervisor_id', 'describe_request',
-           'list_allocations', 'claim_name', 'own_idle', 'left_behind', 'wait_for_devices', 'adopt_held', 'own_leases',
-           'give_back', 'why_give_back', 'idle_warning']
+           'list_allocations', 'claim_name', 'own_idle', 'left_behind', 'who_yields', 'ask_aside', 'wait_for_devices',
+           'adopt_held', 'own_leases', 'give_back', 'why_give_back', 'idle_warning']
 
 # %% ../../nbs/workers/35_allocations.ipynb #c002
 import json
@@ -22,7 +22,7 @@ from ..resources.held import Borrowed, free_leases
 from ..resources.leases import Holder, Lease, adopt
 from ..resources.queue import Request, Waiter, could_use
 from ..settings import Settings, settings
-from .channel import Stream
+from .channel import Client, Stream
 
 # %% ../../nbs/workers/35_allocations.ipynb #c004
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Spec:
     engine: str = "local"
     options: dict = field(default_factory=dict)  # the engine's own
     min_ranks: int | None = None  # so many are enough when a node or a device is gone; None: all
+    preempt: bool = False  # asks preemptible runs to step aside
+    takes_up: dict = field(default_factory=dict)  # runs that have stepped aside with one of that name, and their environments
     beat: bool = False  # its supervisor is seen by a file, see `ProcessId`: it is on another host, or a thread
 
     @classmethod
@@ -114,6 +116,27 @@ def left_behind() -> str:
     names = [repr(a["name"]) for a in list_allocations() if a["state"] == "running" and a["owner"] and not ProcessId.from_dict(a["owner"]).alive()]
     return f". A kernel that has ended left a run in {', '.join(names)}: lb.attach({names[0]}) joins it" if names else ""
 
+# %% ../../nbs/workers/35_allocations.ipynb #33af9342
+def who_yields(missing: int,  # devices
+               allocations: Sequence[dict],  # as `list_allocations` has them
+               priority: int,  # of who asks
+               ) -> list[dict]:
+    "Allocations whose runs should step aside; none if that would not do."
+    missing -= sum(a["count"] for a in allocations if a["state"] == "releasing")  # on its way
+    able = [a for a in allocations if a["state"] == "running" and a.get("preemptible") and a.get("priority", 0) <= priority]
+    if missing <= 0 or sum(a["count"] for a in able) < missing: return []
+    found: list[dict] = []
+    for a in sorted(able, key=lambda a: (a.get("priority", 0), -a["created"])):
+        if sum(x["count"] for x in found) < missing: found.append(a)
+    return found
+
+def ask_aside(found: dict, spec: Spec) -> None:
+    "Ask an allocation's run to step aside; one that has just ended cannot, and need not."
+    client = Client(Path(found["socket"]), ProcessId.from_dict(found["supervisor"]), f"allocation {found['name']!r}")
+    try: client.request("aside", timeout=5., why=f"it has made room for {spec.name}{f' ({spec.label})' if spec.label else ''}")
+    except AllocationError: pass
+    finally: client.close()
+
 # %% ../../nbs/workers/35_allocations.ipynb #c015
 def wait_for_devices(spec: Spec,
                      notify: Stream,  # to the asker
@@ -124,9 +147,13 @@ def wait_for_devices(spec: Spec,
     if len(adopted) == spec.count: return list(adopted), _described(adopted), []
     end = time.monotonic() + (spec.timeout if spec.timeout is not None else float("inf"))
     request = Request(count=spec.count - len(adopted), kind=spec.kind, memory=spec.memory, priority=spec.priority, name=spec.name, label=spec.label)
-    said, ours = "", {spec.owner["pid"]} if spec.owner else set()  # what the asking kernel itself has on a GPU is not in its way
+    asked, said, ours = 0., "", {spec.owner["pid"]} if spec.owner else set()  # what the asking kernel itself has on a GPU is not in its way
     with Waiter(request, Holder.me(spec.name, spec.label)) as waiter:
-        while not isinstance(found := waiter.step(own_idle=own_idle(spec.owner), ours=ours), list):
+        while not isinstance(found := waiter.step(own_idle=() if spec.takes_up else own_idle(spec.owner), ours=ours), list):
+            if spec.preempt and time.monotonic() > asked + 1:
+                asked = time.monotonic()
+                for other in who_yields(request.count - found.free, [a for a in list_allocations() if a["engine"] == "local"], spec.priority):
+                    ask_aside(other, spec)
             if time.monotonic() >= end: raise AllocationTimeout(f"no {spec.count} devices within {spec.timeout:g} s: {found}")
             text = f"{found}{left_behind()}"
             if text != said: notify.send({"state": "waiting", "text": (said := text)})

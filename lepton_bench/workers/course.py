@@ -20,7 +20,7 @@ from .cells import Desk
 from .crew import DEATH, Crew
 from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save,
                                            patience, unfinished_saves)
-from .recorder import (Recorder, close_metrics, note_course, note_end, note_start, store_checkpoint, store_points, store_result,
+from .recorder import (Recorder, close_metrics, note_course, note_end, note_parked, note_start, note_wait, store_checkpoint, store_points, store_result,
                                            store_system, write_ends)
 from .stalls import look_at
 
@@ -57,7 +57,10 @@ class Course:
         self.reply, self.on_change, self.on_notebook, self.nodes = reply, on_change, on_notebook, crew.nodes
         self.current: Launch | None = None
         self.queue: deque[Launch] = deque()
+        self.saving: deque[dict] = deque()  # checkpoints that wait for the metrics before them
         self.closed = ""  # why nothing is launched any more
+        self.parked: dict[str, dict] = {}  # runs that have stepped aside, and their environments
+        self.fate: Callable[[], str] = lambda: ""  # asked when nodes are gone: "aside" (they will be given back), "stopped" (they were taken away), ""
         self.idle_since = time.monotonic()
 
     @property
@@ -146,6 +149,7 @@ def on_ended(self: Course, header: dict, payload: bytes) -> None:
     self.crew.modules.update(header["modules"])
     if launch is None: return
     launch.ended[rank] = header
+    if header["status"] == "aside": launch.closing, launch.kill_at = launch.closing or "aside", 0.
     if payload: store_result(launch, rank, payload)
     if header["status"] == "failed" or (header["status"] == "stopped" and launch.closing is None):  # nobody stopped it: it raised KeyboardInterrupt itself
         error = header["error"]
@@ -165,7 +169,7 @@ def on_exited(self: Course, header: dict, payload: bytes) -> None:
         return
     said = launch.ended.get(rank, {}).get("status")
     well = said == "failed" or (said == "done" and status == 0 and launch.kind != "function")
-    if not (well or launch.killed or launch.closing == "stopped"):
+    if not (well or launch.killed or launch.closing in ("stopped", "aside")):
         self.fail(launch, describe_death(rank, status, header.get("oom", False), header.get("lost", "")))
     if not self.crew.living: self.finish()
 
@@ -173,7 +177,10 @@ def on_exited(self: Course, header: dict, payload: bytes) -> None:
 def fail(self: Course, launch: Launch, failure: Failure) -> None:
     "Note a failure; all ranks are killed in a moment."
     launch.failures.append(failure)
-    if launch.closing is None: launch.closing, launch.kill_at = "failed", time.monotonic() + patience(failure)
+    fate = self.fate() if failure.type == "NodeLost" and launch.closing in (None, "failed") else ""
+    if launch.closing is None: launch.kill_at = float("inf")
+    launch.closing = fate or launch.closing or "failed"
+    if not launch.killed: launch.kill_at = min(launch.kill_at, time.monotonic() + patience(failure, self.nodes.doubt))
 
 # %% ../../nbs/workers/371_course.ipynb #9300ee11
 @patch
@@ -192,19 +199,27 @@ def on_progress(self: Course, header: dict, payload: bytes) -> None:
 
 @patch
 def on_checkpoint(self: Course, header: dict, payload: bytes) -> None:
+    "All ranks have spoken: bring in what was logged before; `on_drained` goes on."
     launch = self.current
-    if launch and (save := note_save(launch, header, payload, self.crew.size)): self.commit(launch, save)
+    if launch and (save := note_save(launch, header, payload, self.crew.size)):
+        self.saving.append(save)
+        self.nodes.receive({"op": "drain", "final": False})
 
 @patch
-def commit(self: Course, launch: Launch, save: dict) -> None:
-    "Bring in what was logged before, then make the checkpoint one."
-    self.nodes.receive({"op": "drain", "final": False})
-    self.nodes.receive({"op": "saved", "rank": 0, "step": save["step"], "error": store_checkpoint(launch, save)})
+def commit(self: Course, launch: Launch, save: dict,
+           lost: bool = False,  # whether a node was lost, and with it metrics of before the checkpoint
+           ) -> None:
+    "Make a checkpoint one."
+    error = f"checkpoint {save['step']} does not count: a node was lost before all earlier metrics had come" if lost else store_checkpoint(launch, save)
+    self.nodes.receive({"op": "saved", "rank": 0, "step": save["step"], "error": error})
 
 @patch
 def on_drained(self: Course, header: dict, payload: bytes) -> None:
-    "Everything the ranks logged has been brought in; after the final time the attempt is over."
-    if header["final"] and self.current: self.after_attempt(self.current)
+    "Everything the ranks had logged has been brought in; after the final time the attempt is over."
+    if self.current is None: return
+    if header["final"] and header.get("lost"): self.recorder.warn(self.current, "a node was lost before its last metrics had come")
+    if header["final"]: self.after_attempt(self.current)
+    elif self.saving: self.commit(self.current, self.saving.popleft(), header.get("lost", False))
 
 @patch
 def on_answered(self: Course, header: dict, payload: bytes) -> None:
@@ -218,17 +233,22 @@ def on_answered(self: Course, header: dict, payload: bytes) -> None:
 @patch
 def finish(self: Course) -> None:
     "All ranks are through: bring the rest of the metrics in; `on_drained` goes on."
+    launch = self.current
+    if launch is None or launch.finishing: return
+    launch.finishing = True
     self.nodes.receive({"op": "drain", "final": True})
 
 @patch
 def after_attempt(self: Course, launch: Launch) -> None:
     "Try again, or conclude; get fresh ranks where the old ones cannot go on."
     for save in unfinished_saves(launch): self.commit(launch, save)  # now everything before them is stored
+    self.saving.clear()
     close_metrics(self.recorder, launch)
     dirty = bool(launch.closing) or not self.crew.living or any(e["dirty"] for e in launch.ended.values())
     end, self.current = describe_end(launch), None
     if launch.whole: self.on_notebook()
-    if end["status"] == "failed" and may_restart(launch) and not self.closed:
+    if launch.closing == "aside": self.park(launch)
+    elif end["status"] == "failed" and may_restart(launch) and not self.closed:
         launch.next_attempt(end["reason"])
         self.queue.appendleft(launch)
     else: self.conclude(launch, end)
@@ -248,6 +268,26 @@ def tell_ends(self: Course) -> None:
     "Tell those who wait for runs whose end is written down."
     for launch in write_ends(self.recorder, give_up=bool(self.closed)):
         for to in launch.waiters: self.reply(to, {"status": launch.end["status"]})
+
+# %% ../../nbs/workers/371_course.ipynb #e8964b3e
+@patch
+def part(self: Course, why: str,
+         grace: float  # seconds until ranks are ended without a checkpoint
+         ) -> None:
+    "Have the run in progress step aside, and begin nothing more."
+    self.closed = why
+    for waiting in list(self.queue): self.queue.remove(waiting); self.park(waiting)
+    if launch := self.current:
+        launch.parting, launch.kill_at = why, time.monotonic() + grace
+        self.nodes.receive({"op": "aside", "rank": 0})
+    self.desk.end(why)
+
+@patch
+def park(self: Course, launch: Launch) -> None:
+    "It goes on when the allocation is back."
+    if launch.writer is None: self.recorder.record(launch, running=False)
+    note_parked(launch, self.closed)
+    self.parked[launch.run] = launch.context.get("env", {})
 
 # %% ../../nbs/workers/371_course.ipynb #aed21826
 @patch
@@ -287,6 +327,7 @@ def tick(self: Course, now: float  # monotonic seconds
          ) -> None:
     launch = self.current
     if launch and now >= launch.kill_at:
+        if launch.parting and launch.closing is None: launch.closing = "aside"
         if launch.killed: self.abandon(launch)
         elif self.crew.living: self.nodes.receive({"op": "kill"})
         else: self.finish()
@@ -309,6 +350,7 @@ def tick_slowly(self: Course) -> None:
     if launch := self.current:
         look_at(launch, self.crew, self.limits.stall_after)
         note_course(launch)
+    elif self.queue: note_wait(self.queue[0])
 
 @patch
 def pause(self: Course) -> float:

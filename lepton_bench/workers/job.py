@@ -47,28 +47,35 @@ class CommandPlacement:
                  together: bool = False,  # whether one command starts many
                  ):
         self.command, self.folder, self.together, self.closing = command, folder, together, False
-        self.started: list[tuple[list[str], subprocess.Popen, Path]] = []
+        self.started: list[tuple[list[str], subprocess.Popen, Path, int]] = []  # nodes, process, log, and where its words begin there
+        self.newest: dict[str, subprocess.Popen] = {}  # node -> its last starter
+        self.failed: dict[str, str] = {}  # nodes whose command could not be run
 
     def start(self, nodes: Sequence[str]) -> None:
         if self.closing: return
         for group in [list(nodes)] if self.together else [[node] for node in nodes]:
             log = self.folder/f"agent-{group[0]}{'' if len(group) == 1 else f'-and-{len(group) - 1}'}.log"
-            with open(log, "ab") as out:
-                process = subprocess.Popen(self.command(group), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-            self.started.append((group, process, log))
+            try:
+                with open(log, "ab") as out:
+                    begins = out.tell()
+                    process = subprocess.Popen(self.command(group), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+            except OSError as e: self.failed |= dict.fromkeys(group, f"its starter cannot be run: {e}"); continue
+            self.started.append((group, process, log, begins))
+            self.newest |= dict.fromkeys(group, process)
 
     def ended(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        found, self.failed = self.failed, {}
         for entry in list(self.started):
-            nodes, process, log = entry
+            nodes, process, log, begins = entry
             if process.poll() is None: continue
             self.started.remove(entry)
-            if not self.closing: found |= dict.fromkeys(nodes, "; ".join(tail(log, 5)) or f"its starter ended with code {process.returncode}")
+            how = "; ".join(tail(log, 5, begins)) or f"its starter ended with code {process.returncode}"
+            if not self.closing: found |= {node: how for node in nodes if self.newest[node] is process}
         return found
 
     def close(self, timeout: float = 20.) -> None:
         self.closing, end = True, time.monotonic() + timeout
-        for _, process, _ in self.started:
+        for _, process, *_ in self.started:
             try: process.wait(max(.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.terminate()
@@ -92,11 +99,14 @@ def live_in_job(folder: Path,
     agents, clients = Exchange(keys, secret, limits.ports), Exchange(keys, secret, limits.ports)
     write_keys(folder/"keys.json", keys)
     write_atomically(folder/"link.json", json.dumps({"hosts": own_addresses(), "port": agents.port}).encode(), mode=0o600)
-    about = {**describe_request(spec, found["created"]), "job": before.get("job")}
+    runs = [run for run in (before.get("run"), *before.get("queue", [])) if run]  # that this job was in when it was interrupted
+    about = {**describe_request(spec, found["created"]), "job": before.get("job"), "run": before.get("run"), "queue": before.get("queue", [])}
     write_atomically(path, json.dumps(about).encode(), mode=0o600)
-    fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count)
-    threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
-    try: gather(fleet, 120., terminated.is_set)
+    fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count, limits.ports)
+    try:
+        fleet.begin()
+        threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
+        gather(fleet, 120., terminated.is_set)
     except BenchError as e:
         fleet.end(); clients.close()
         write_atomically(path, json.dumps({**about, "state": "failed", "broken": str(e)}).encode(), mode=0o600)
@@ -110,6 +120,7 @@ def live_in_job(folder: Path,
     supervisor = Supervisor(spec, found["created"], RemoteServer(clients), settle, terminated)
     supervisor.about = {"job": before.get("job"), "shared_folder": all(n.about["same_folder"] for n in fleet.nodes.values())}
     prepare(supervisor)
+    for run in runs: supervisor.take_up(run)
     supervisor.write_file()
     supervisor.serve()
     return supervisor

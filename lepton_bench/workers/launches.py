@@ -50,25 +50,28 @@ _SECONDARY = ("connection closed by peer", "connection reset by peer", "broken p
 def is_secondary(failure: Failure) -> bool:
     "Whether this failure only says that another rank is gone."
     text = f"{failure.type} {failure.message}".lower()
-    return failure.type != "Killed" and any(words in text for words in _SECONDARY)
+    return failure.type not in ("Killed", "NodeLost") and any(words in text for words in _SECONDARY)
 
 # %% ../../nbs/workers/34_launches.ipynb #c008
 def first_cause(failures: Sequence[Failure]) -> Failure:
     "The failure that explains the others."
     return min(failures, key=lambda f: (is_secondary(f), f.time))
 
-def patience(failure: Failure) -> float:  # seconds
+def patience(failure: Failure,
+             doubt: float = .15,  # seconds after which the loss of a node would be known
+             ) -> float:  # seconds
     "How long others may still say what came first; that a rank was killed needs no explanation."
-    return 0. if failure.code == 137 else .15
+    return 0. if failure.code == 137 else doubt if is_secondary(failure) else .15
 
 # %% ../../nbs/workers/34_launches.ipynb #c011
 def tail(path: Path,  # a log
          lines: int = 20,  # how many
+         begins: int = 0,  # bytes before this do not count
          ) -> list[str]:
     "The last lines of a log, whatever its size."
     try:
         with open(path, "rb") as f:
-            f.seek(max(0, os.fstat(f.fileno()).st_size - 32768))
+            f.seek(max(begins, os.fstat(f.fileno()).st_size - 32768))
             return f.read().replace(b"\0", b"").decode(errors="replace").splitlines()[-lines:]
     except OSError: return []
 
@@ -130,13 +133,15 @@ class Launch:
     lock: int = -1  # descriptor: of a run that was resumed there is one writer
     payload_file: str | None = None  # where a large payload lies
     started: float | None = None  # unix seconds
-    closing: str | None = None  # "failed" | "stopped"
+    closing: str | None = None  # "failed" | "stopped" | "aside"
+    parting: str = ""  # why it has been asked to step aside
     killed: bool = False  # whether the ranks' ends are our doing
     kill_at: float = float("inf")  # monotonic seconds
     restarts: list[dict] = field(default_factory=list)
     end: dict = field(default_factory=dict)  # what the record will say, once it has ended
     waiters: list[Any] = field(default_factory=list)
     # this attempt
+    finishing: bool = False  # whether its ranks are through, and their last points on the way
     ended: dict[int, dict] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     metrics: MetricsWriter | None = None
@@ -197,7 +202,7 @@ class Launch:
         "Forget this attempt, count the next."
         self.restarts.append({"attempt": self.attempt + 1, "time": time.time(), "reason": reason})
         self.attempt, self.closing, self.kill_at, self.killed = self.attempt + 1, None, float("inf"), False
-        self.ended, self.failures, self.metrics, self.names, self.progress = {}, [], None, {}, {}
+        self.ended, self.failures, self.metrics, self.names, self.progress, self.finishing = {}, [], None, {}, {}, False
         self.saves, self.spoken, self.system, self.sample, self.watch = {}, {}, None, {}, Activity()
 
 # %% ../../nbs/workers/34_launches.ipynb #c024
@@ -209,6 +214,7 @@ def check_launch(header: dict  # as it came
     if header["kind"] != "function": require(header, target=str)
     require(header["options"], process_group=bool, max_restarts=int, retry_exceptions=bool)
     if (limit := header["options"].get("stall_after")) is not None and not isinstance(limit, int | float): raise TypeError("stall_after is no number")
+    if not isinstance(header["options"].get("preemptible", False), bool): raise TypeError("preemptible is no bool")
     if header.get("resume") is not None: require(header, resume=str)
 
 # %% ../../nbs/workers/34_launches.ipynb #c027

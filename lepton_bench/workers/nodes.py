@@ -35,6 +35,8 @@ class Nodes(Protocol):
     "The partner of a supervisor."
     heals: bool  # whether what is missing may come back
     host: str  # where ranks find a store that the supervisor opens
+    doubt: float  # seconds after which it would be known that ranks are gone
+    ports: str  # "40000-40100": where it may be opened; empty: anywhere
     @property
     def busy(self) -> bool: "Whether much came at the last tick."
     @property
@@ -67,7 +69,7 @@ class Private:
 # %% ../../nbs/workers/335_nodes.ipynb #8c868214
 class OwnNode:
     "This host: an agent in this process, and leases."
-    heals, host = False, "127.0.0.1"
+    heals, host, ports, doubt = False, "127.0.0.1", "", .15
     def __init__(self,
                  private: Private,  # the forkserver of its ranks
                  leases: Sequence[Lease],

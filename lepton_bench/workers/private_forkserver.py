@@ -20,6 +20,8 @@ from .channel import Stream
 from .forkserver import Body, enter_child, find_target, preload_rest
 
 # %% ../../nbs/workers/15_private_forkserver.ipynb #c004
+class _Enough(BaseException): "SIGTERM came while something was imported."
+
 class PrivateForkserver:
     "Holds leases, makes ranks, reports their ends, leaves no orphan."
     def __init__(self,
@@ -29,7 +31,7 @@ class PrivateForkserver:
         self.stream, self.spawns = stream, spawns
         self.leases: list[int] = []
         self.ranks: dict[int, int] = {}  # pid -> rank
-        self.ending = False
+        self.ending, self.importing = False, False
         self._spawned: list[subprocess.Popen] = []  # kept: a dropped Popen would collect our children's exit status
 
     def start(self, request: dict) -> Body | None:
@@ -82,15 +84,27 @@ class PrivateForkserver:
         if op == "end": self.ending = True
         return None
 
+    def on_term(self, *_: object) -> None:
+        self.ending = True
+        if self.importing: raise _Enough
+
+    def import_more(self) -> None:
+        "Use a quiet moment."
+        try:
+            self.importing = True
+            if not self.ending: preload_rest()
+        except _Enough: pass
+        finally: self.importing = False
+
     def run(self) -> Body | None:
         "Serve until the agent hangs up or the supervisor dies."
         ours, wake = socket.socketpair()
         for s in (ours, wake): s.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
+        signal.signal(signal.SIGTERM, self.on_term)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         while not self.ending and not self.stream.closed:
-            if not any(select.select([self.stream.fileno(), ours.fileno()], [], [], 1.)) and not self.spawns: preload_rest()
+            if not any(select.select([self.stream.fileno(), ours.fileno()], [], [], 1.)) and not self.spawns: self.import_more()
             try:
                 while ours.recv(512): pass
             except BlockingIOError: pass
@@ -113,6 +127,6 @@ def private_body(sock: socket.socket,  # the agent's socket
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a rank that is asked where it stands before it can say so must not die of it
     server = PrivateForkserver(Stream(sock), spawns)
-    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "ending", True))
+    signal.signal(signal.SIGTERM, server.on_term)
     set_parent_death_signal(signal.SIGTERM, parent)
     return server.run()

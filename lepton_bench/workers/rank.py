@@ -33,7 +33,8 @@ from ..runs.ring import flush_metrics, set_ring
 from ..runs.store import log_path
 from .channel import Stream
 from .forkserver import find_target, redirect, set_environment
-from .in_run import RunContext, await_save, current_run, set_run
+from .in_run import RunContext, StepAside, await_save, current_run, set_run
+from .meeting import end_meeting, join_across
 
 # %% ../../nbs/workers/32_rank.ipynb #c004
 class LogWriter(io.RawIOBase):
@@ -125,6 +126,7 @@ def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, a
         function, args, kwargs = pickle.loads(payload)
         result = function(*args, **kwargs)
         flush_metrics()
+    except StepAside: return {"status": "aside"}, b""
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, b""
     except SystemExit as e:
         if not e.code: return {"status": "done"}, cloudpickle.dumps(None)
@@ -176,6 +178,7 @@ def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit 
     try:
         code, main = _script_code(message)
         exec(code, main.__dict__)
+    except StepAside: return {"status": "aside"}, 0
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, 130
     except SystemExit as e:
         if isinstance(e.code, str): print(e.code, file=sys.stderr)
@@ -190,7 +193,7 @@ class Worker:
     "A rank's loop."
     def __init__(self, stream: Stream, lease: list[int]):
         self.stream, self.lease = stream, lease  # the lease is held by being open
-        self.rank, self.world_size, self.env, self.defaults = 0, 1, dict[str, str](), dict[str, str]()
+        self.rank, self.world_size, self.node, self.env, self.defaults = 0, 1, "", dict[str, str](), dict[str, str]()
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.cell_context = ""  # that of the last cell, if no run came after it
         self.group: Any = None
@@ -198,7 +201,7 @@ class Worker:
 
     def start(self, message: dict) -> None:
         "Learn rank, environment and threads."
-        self.rank, self.world_size, self.env = message["rank"], message["world_size"], message["env"]
+        self.rank, self.world_size, self.node, self.env = message["rank"], message["world_size"], message["node"], message["env"]
         self.ring_points = message["ring_points"]
         set_environment({**message.get("defaults", {}), **os.environ, **self.env})
         self.env["OMP_NUM_THREADS"] = str(set_threads(message["threads"]))
@@ -211,12 +214,13 @@ class Worker:
 
     def join(self, message: dict) -> None:
         "Join the process group, once."
-        try: self.group = join_group(message, self.rank, self.world_size)
+        try: self.group = join_group(message, self.rank, self.world_size, self.node)
         except Exception as e: self.stream.send({"op": "broken", "rank": self.rank, "error": describe_error(e)})
         else: self.stream.send({"op": "ready", "rank": self.rank, "group": True})
 
     def take_on(self, message: dict, log: Path, more: dict[str, str]) -> None:
         "Take on the caller's environment, folder and path, and write to this log."
+        end_meeting()
         redirect(1, log); os.dup2(1, 2)
         if "context_data" in message: self.contexts[message["context"]] = message["context_data"]
         caller = self.contexts[message["context"]]
@@ -237,10 +241,11 @@ class Worker:
         set_run(context)
         set_ring(context.open_ring)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(context, "leaving", True))
 
     def leave(self, header: dict, result: bytes = b"") -> None:
         "Report the end of a run."
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for sig in (signal.SIGINT, signal.SIGUSR1): signal.signal(sig, signal.SIG_IGN)
         if header["status"] == "failed" and header["error"]["type"] != "SystemExit": sys.stderr.write(header["error"]["traceback"])
         sys.stdout.flush(); sys.stderr.flush()
         set_ring(None)
@@ -290,23 +295,30 @@ class Worker:
             if header["op"] == "start": self.start(header)
             elif header["op"] == "group": self.join(header)
             elif header["op"] == "cell": self.cell(header, payload)
-            else: self.run(header, payload)
+            elif header["op"] == "run": self.run(header, payload)  # the answer to a save for which nobody waits any more is none
         sys.exit(self.exit_code)
 
 # %% ../../nbs/workers/32_rank.ipynb #c028
-def join_group(message: dict, rank: int, world_size: int) -> Any:
+def join_group(message: dict, rank: int, world_size: int, node: str) -> Any:
     "Initialise the default process group over the supervisor's store."
+    import torch.distributed as dist
+    if message["host"] == "127.0.0.1": _join_here(message, rank, world_size)
+    else: join_across(message, rank, world_size, node)
+    return dist.group.WORLD
+
+def _join_here(message: dict, rank: int, world_size: int) -> None:
+    "All ranks are on this host."
     from datetime import timedelta
 
     import torch.distributed as dist
     interface = os.environ.get("GLOO_SOCKET_IFNAME")
-    if message["host"] == "127.0.0.1" and interface is None: os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # one host: no name has to be resolved
+    if interface is None: os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # no name has to be resolved
     try:
         store = dist.TCPStore(message["host"], message["port"], world_size, is_master=False, timeout=timedelta(seconds=60))
         dist.init_process_group(message["backend"], store=store, rank=rank, world_size=world_size)
+        store.set_timeout(dist.default_pg_timeout)  # NCCL waits there for rank 0 at the first collective
     finally:
         if interface is None: os.environ.pop("GLOO_SOCKET_IFNAME", None)
-    return dist.group.WORLD
 
 # %% ../../nbs/workers/32_rank.ipynb #c029
 def set_threads(count: int  # this device's share of the cores
@@ -331,7 +343,7 @@ def rank_body(arguments: dict, fds: list[int]) -> None:
     global is_rank
     is_rank = True
     set_parent_death_signal(signal.SIGKILL, arguments["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sig in (signal.SIGINT, signal.SIGUSR1): signal.signal(sig, signal.SIG_IGN)
     os.setpgid(0, 0)
     redirect(0, "/dev/null"); redirect(1, arguments["log"]); os.dup2(1, 2)
     open_output()

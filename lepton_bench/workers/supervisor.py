@@ -7,6 +7,7 @@ __all__ = ['Supervisor']
 
 # %% ../../nbs/workers/37_supervisor.ipynb #39d8fe5b
 import json
+import os
 import shutil
 import sys
 import threading
@@ -29,7 +30,7 @@ from .crew import Crew
 from .launches import check_launch
 from .links import RemoteServer
 from .nodes import Nodes
-from .recorder import Recorder
+from .recorder import Recorder, what_was_launched
 from .stalls import ask_stacks
 
 # %% ../../nbs/workers/37_supervisor.ipynb #b1cfbee0
@@ -48,16 +49,21 @@ class Supervisor:
         self.owner = ProcessId.from_dict(spec.owner) if spec.owner else None
         self.nodes = settle(self.on_news)
         self.places = self.nodes.places()  # that were granted, in rank order
-        self.crew = crew = Crew(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks)
+        self.crew = crew = Crew(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks, self.settings.group_timeout)
         self.me = supervisor_id(spec)
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
         self.desk, self.later = Desk(self.nodes, crew, server.reply, self.settings.stop_grace), Later()
         self.course = Course(crew, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
-        self.changed, self.warned = False, False  # whether the file has to be written; whether it warns
+        self.changed, self.warned, self.missing = False, False, ""  # whether the file has to be written; whether it warns; what it says of nodes
         self.about: dict[str, Any] = {}  # what the engine adds to the allocation's file
+        self.waits: dict[str, Any] = {}  # what it says while it has stepped aside
         self.ending, self.gone = "", False  # why it ends; it has ended
+        self.aside = ""  # why it should step aside; a signal handler may say it
+        self.grace = self.settings.aside_grace  # seconds that a run then has until its next checkpoint
+        self.ask_fate: Callable[[], str] = lambda: ""  # its scheduler: "aside" if it will start it again, "stopped" if it ends it
+        self.course.fate = self.fate
         self.last_slow = 0.
         if spec.warm and not spec.beat: crew.start(True)  # else when everybody has been told that it is there
 
@@ -72,8 +78,8 @@ class Supervisor:
 
     @property
     def orphaned(self) -> bool:
-        "Whether the kernel that it belongs to is gone."
-        return self.owner is not None and not self.owner.alive()
+        "Whether the kernel that it belongs to is gone. Of one on another host that cannot be known; there the setting `idle_release` has to do."
+        return self.owner is not None and self.owner.here and not self.owner.alive()
 
     @property
     def warning(self) -> str: return idle_warning(self.spec.name, self.idle, self.settings)
@@ -87,7 +93,9 @@ def describe(self: Supervisor) -> dict:
             "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "broken": self.crew.broken, "missing": self.nodes.missing(), **self.about}
+            "broken": self.crew.broken, "missing": self.nodes.missing(),
+            "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority,
+            **self.about, **self.waits}
 
 @patch
 def publish(self: Supervisor) -> None:
@@ -194,7 +202,7 @@ def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_describe(self: Supervisor, to: Any, header: dict, payload: bytes) -> None: self.server.reply(to, {"allocation": self.describe()})
 
 # %% ../../nbs/workers/37_supervisor.ipynb #29a3c0a3
-_REQUESTS = ("describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
+_REQUESTS = ("aside", "describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
 
 @patch
 def serve_clients(self: Supervisor, source: Any) -> None:
@@ -221,7 +229,8 @@ def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
 @patch
 def tick(self: Supervisor) -> None:
     now = time.monotonic()
-    if self.terminated.is_set(): self.end("its supervisor received SIGTERM")
+    if self.aside: self.part(self.aside)
+    if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM")
     self.course.tick(now)
     if now - self.last_slow > 1:
         self.last_slow = now
@@ -233,6 +242,7 @@ def tick_slowly(self: Supervisor) -> None:
     self.server.rebind()
     if self.me.beat: touch(self.me.beat)
     self.nodes.watch()
+    if self.nodes.heals and self.missing != (missing := self.nodes.missing()): self.missing = missing; self.publish()
     if not self.path.exists(): self.publish()
     self.course.tick_slowly()
     if self.spec.bound and self.orphaned: return self.end("its headless notebook has ended")
@@ -262,6 +272,47 @@ def serve(self: Supervisor) -> None:
         self.later.catch_up(busy=bool(news))
         self.step_end()
 
+# %% ../../nbs/workers/37_supervisor.ipynb #4cf464cb
+@patch
+def part(self: Supervisor, why: str) -> None:
+    "Make room: runs go on later."
+    if self.ending: return
+    if self.course.idle: return self.end(why)
+    self.ending = why
+    self.course.part(why, self.grace)
+    self.write_file()
+
+@patch
+def on_aside(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
+    "Somebody more important needs the devices."
+    require(header, why=str)
+    current = self.course.current
+    if not (current and current.header["options"].get("preemptible")): raise AllocationError(f"what runs on {self.spec.name} is not preemptible")
+    self.part(header["why"])
+    self.server.reply(to, {})
+
+@patch
+def take_up(self: Supervisor, run: str,  # id
+            env: dict[str, str] | None = None,  # its environment; None: this process's
+            ) -> None:
+    "Go on with a run that has stepped aside, or was interrupted with its supervisor."
+    directory = self.course.recorder.runs/run
+    try:
+        header, payload = what_was_launched(directory)
+        context = {"env": env or dict(os.environ), "cwd": header.pop("cwd"), "sys_path": header.pop("sys_path")}
+        launch = self.course.recorder.resumed({**header, "resume": run, "context": f"of {run}"}, payload)
+    except BenchError as e: return print(f"run {run} does not go on: {e}", file=sys.stderr, flush=True)
+    self.contexts[f"of {run}"] = launch.context = context
+    self.course.take(launch)
+
+# %% ../../nbs/workers/37_supervisor.ipynb #8ff7489c
+@patch
+def fate(self: Supervisor) -> str:
+    "What becomes of it now that it has been terminated, or has lost nodes."
+    found = self.ask_fate() or ("stopped" if self.terminated.is_set() else "")
+    if found == "aside": self.part("its scheduler has put it back in line")
+    return found
+
 # %% ../../nbs/workers/37_supervisor.ipynb #dd2590d1
 @patch
 def end(self: Supervisor, reason: str) -> None:
@@ -277,8 +328,12 @@ def step_end(self: Supervisor) -> None:
     if not self.ending or self.course.current: return
     self.later.catch_up(busy=False)
     self.nodes.end()
-    self.path.unlink(missing_ok=True)
-    shutil.rmtree(self.folder, ignore_errors=True)
+    if (parked := list(self.course.parked)) and self.about.get("job"):  # the same job comes back
+        self.waits = {"state": "waiting", "run": parked[0], "queue": parked[1:], "link": None, "ranks": {}}
+        self.write_file()
+    else:
+        self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
     for to in self.releasing: self.server.reply(to, {"released": True, "reason": self.ending})
     self.server.close()
     self.gone = True
