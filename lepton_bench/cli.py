@@ -239,11 +239,14 @@ def test_notebooks(paths: Annotated[list[Path], typer.Argument(help="Notebooks, 
     "Run notebooks headless, several at once, and report like a test runner."
     import tempfile
 
-    from lepton_bench.headless.checks import check_notebooks, report_line, totals
+    from lepton_bench.headless.checks import check_notebooks, find_notebooks, report_line, seen_from, totals, unfit
     from lepton_bench.headless.notebooks import parse_value
     given = {name: parse_value(text) for name, text in _pairs(parameter or []).items()}
+    skipped = unfit(notebooks := find_notebooks(paths))
+    for path, why in skipped.items(): print(f"SKIPPED {seen_from(Path.cwd(), path)}  {why}", flush=True)
+    if len(skipped) == len(notebooks): return print(totals([], len(skipped)))
     with tempfile.TemporaryDirectory(prefix="lepton-notebooks-") as aside:
-        found = check_notebooks(paths, output or Path(aside), given, devices_each, parallel, timeout, cell_timeout, kernel)
+        found = check_notebooks(paths, output or Path(aside), given, devices_each, parallel, timeout, cell_timeout, kernel, skipped)
         said: set[int] = set()
         def news() -> None:
             for s in found.sets:
@@ -252,7 +255,7 @@ def test_notebooks(paths: Annotated[list[Path], typer.Argument(help="Notebooks, 
         _stream(found, quiet=True, each=news)
         for s in found.sets:
             if s.status != "done" and s.run: print(f"\n--- {s.label}\n{_traceback(s.run)}")
-        print(totals(found.sets))
+        print(totals(found.sets, len(skipped)))
     raise typer.Exit(0 if all(s.status == "done" for s in found.sets) else 1)
 
 def _traceback(run: str) -> str:
@@ -364,11 +367,22 @@ def checks() -> list[dict]:
 
 # %% ../nbs/65_cli.ipynb #c024
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    "What was found, what is missing, which setting came from where."
+def doctor(engine: Annotated[str, typer.Option(help="local: this host; slurm: a cluster, by a small allocation that is given back.")] = "local",
+           count: Annotated[int | None, typer.Option("-n", "--count", min=1, help="Nodes of the cluster to look at, 2 if nothing is said.")] = None,
+           option: Annotated[list[str] | None, typer.Option(help="name=value, as allocate takes them: partition=gpu. Can be given more than once.")] = None,
+           kind: Annotated[str | None, typer.Option(help="cuda, cpu or simulated, on the cluster.")] = None,
+           timeout: Annotated[float | None, typer.Option(min=0, help="Seconds until the job has to begin, 120 if nothing is said.")] = None,
+           as_json: Json = False) -> None:
+    "What was found, what is missing, which setting came from where; with --engine slurm, what a cluster lacks."
     from dataclasses import asdict
 
+    from lepton_bench.engines.base import get_engine
     from lepton_bench.settings import load_settings
+    if get_engine(engine).name == "slurm":
+        from lepton_bench.cli_cluster import engine_options, examine_cluster
+        raise typer.Exit(examine_cluster(count or 2, kind, engine_options(option or []), 120. if timeout is None else timeout, as_json))
+    if engine != "local": raise BenchError(f"doctor looks at local and slurm; engine {engine!r} has nothing to look at")
+    if (count, option, kind, timeout) != (None, None, None, None): raise BenchError("-n, --option, --kind and --timeout belong to doctor --engine slurm")
     values, origins = load_settings()
     found = checks()
     if as_json: print(json.dumps({"checks": found, "settings": {k: {"value": str(v), "origin": origins[k]} for k, v in asdict(values).items()}}, indent=1))

@@ -224,6 +224,7 @@ def tutorials(env: dict[str, str]) -> Report:
         command = [BIN/"lepton-bench", "test-notebooks", NOTEBOOKS/"tutorials", *given, "--timeout", "420", "--output", folder]
         ok, log = call(command, env, 600)
         for word, name in re.findall(r"(?m)^(PASSED|FAILED|STOPPED) +(\S+)", log): report.add(name, word == "PASSED", log)
+        report.skipped += re.findall(r"(?m)^SKIPPED +(.*)", log)
         if not report.passed: report.add("lepton-bench test-notebooks", ok, log)
         for name, least in ACCURACIES.items():
             found = next((reported_accuracy(p) for p in Path(folder).glob(f"*-{name}")), None)
