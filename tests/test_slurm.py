@@ -143,31 +143,31 @@ alloc.release()
 
 def test_an_agent_that_is_gone_is_named_and_replaced(cluster: SlurmCluster) -> None:
     with lb.allocate(3, engine="slurm", kind="cpu", nodes=3) as alloc:
-        run = alloc.options(max_restarts=1).launch(steps(60, .05))
+        run = alloc.options(max_restarts=1).launch(steps(120, .05))
         until(lambda: len(logged(run)) > 15, "a checkpoint is there")
         agent = next(pid for pid, command in cluster.processes("n2").items() if "engines.slurm agent" in command and os.getpgid(pid) == pid)
         os.kill(agent, 9)
         until(lambda: run.record.attempt == 1, "the next attempt has begun", 20)
         assert "node n2 was lost" in run.record.restarts[0]["reason"]
         first, world = run.results(timeout=patience(60))[0]
-        assert world == 3 and first >= 10 and logged(run) == list(range(60))
+        assert world == 3 and first >= 10 and logged(run) == list(range(120))
 
 
 def test_with_min_ranks_a_run_goes_on_smaller_when_a_node_dies(cluster: SlurmCluster) -> None:
     alloc = lb.allocate(3, engine="slurm", kind="cpu", nodes=3, min_ranks=2)
-    run = alloc.options(max_restarts=2).launch(steps(80, .05))
+    run = alloc.options(max_restarts=2).launch(steps(160, .05))
     until(lambda: len(logged(run)) > 15, "a checkpoint is there")
     cluster.kill_node("n3")
     assert run.wait(timeout=patience(60)).status == "done", run.record
     first, world = run.results()[0]
     assert first >= 10 and world == 2 and "node n3 was lost" in run.record.restarts[0]["reason"] and run.record.world_size == 2
-    assert "n3" in alloc.info["missing"] and logged(run) == list(range(80))
+    assert "n3" in alloc.info["missing"] and logged(run) == list(range(160))
     alloc.release()
 
 
 def test_a_warning_leads_to_a_checkpoint_a_requeue_and_the_rest_of_the_run(cluster: SlurmCluster) -> None:
     alloc = lb.allocate(3, engine="slurm", kind="cpu", nodes=3, time=30)
-    run = alloc.launch(steps(100, .05))
+    run = alloc.launch(steps(300, .05))
     waiting = alloc.options(name="next").launch(steps(3))
     until(lambda: len(logged(run)) > 12, "it is under way")
     job = job_of(alloc)
@@ -178,7 +178,7 @@ def test_a_warning_leads_to_a_checkpoint_a_requeue_and_the_rest_of_the_run(clust
     assert [(a["name"], a["state"]) for a in list_allocations()] == [(alloc.name, "waiting")]
     cluster.begin_now(job)
     assert run.wait(timeout=patience(90)).status == "done" and run.results()[0][0] == saved, "it goes on from the checkpoint it was asked for"
-    assert logged(run) == list(range(100)) and run.record.attempt == 1 and waiting.results(timeout=patience(30))[0] == (0, 3)
+    assert logged(run) == list(range(300)) and run.record.attempt == 1 and waiting.results(timeout=patience(30))[0] == (0, 3)
     again = lb.attach(alloc.name)
     assert again.launch(lambda: 5).result(timeout=patience(60)) == 5
     again.release()
@@ -186,13 +186,13 @@ def test_a_warning_leads_to_a_checkpoint_a_requeue_and_the_rest_of_the_run(clust
 
 def test_preemption_is_slurms_and_the_run_comes_back(cluster: SlurmCluster) -> None:
     alloc = lb.allocate(3, engine="slurm", kind="cpu", nodes=3, cpus=2)
-    run = alloc.launch(steps(60, .05))
+    run = alloc.launch(steps(150, .05))
     until(lambda: len(logged(run)) > 12, "it is under way")
     job, important = job_of(alloc), cluster.submit("sleep 2", "--output=/dev/null", "--nodes=3", "--ntasks=6", "--partition=high")
     cluster.wait(lambda: cluster.job(important)["JobState"] in ("RUNNING", "COMPLETED") and cluster.job(job)["JobState"] == "PENDING")
     assert run.status in ("waiting", "lost") and run.record.ended is None
     cluster.begin_now(job)
-    assert run.wait(timeout=patience(90)).status == "done" and run.results()[0][0] >= 10 and logged(run) == list(range(60))
+    assert run.wait(timeout=patience(90)).status == "done" and run.results()[0][0] >= 10 and logged(run) == list(range(150))
     lb.attach(alloc.name).release()
 
 
