@@ -63,13 +63,14 @@ def all_gone(processes: Sequence[ProcessId], timeout: float) -> list[ProcessId]:
 
 
 @contextmanager
-def hosts(names: Sequence[str], count: int, command: Sequence[str] = (), timeout: float = 60., around: Sequence[str] = (), **more: object):
+def hosts(names: Sequence[str], count: int, command: Sequence[str] = (), timeout: float = 60., around: Sequence[str] = (), program: str = __file__,
+          **more: object):
     "An allocation of `count` devices on these nodes, and its `lb.Allocation`."
     spec = Spec(f"hosts-{os.getpid()}-{time.time_ns() % 10**9}", count, engine="local", owner=ProcessId.me().to_dict(), beat=True, **more)
     folder = leave_request(spec)
     claim_name(folder.with_name(f"{spec.name}.json"), describe_request(spec, time.time()))
     with open(folder/"supervisor.log", "ab") as log:
-        process = subprocess.Popen([*around, sys.executable, __file__, str(folder), json.dumps(list(command)), *names], stdin=subprocess.DEVNULL,
+        process = subprocess.Popen([*around, sys.executable, program, str(folder), json.dumps(list(command)), *names], stdin=subprocess.DEVNULL,
                                    stdout=log, stderr=log, start_new_session=True)
     found = Hosts(spec.name, folder, process)
     try:

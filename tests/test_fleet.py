@@ -358,3 +358,30 @@ def test_a_killed_supervisor_takes_agents_and_ranks_along_and_no_point_is_lost(t
         assert "supervisor is gone: nobody listens" in (found.folder/"agent-n2.log").read_text()
 
 
+
+
+# --- many nodes -------------------------------------------------------------------------------------
+
+def hold() -> None: pass
+
+
+def test_a_hundred_simulated_nodes():
+    "Links, keys, messages and heartbeats are real, the ranks run nothing; tests/benchmarks/fleet.py has a thousand."
+    import io
+
+    from simulated_nodes import LINE, simulated_nodes
+
+    from lepton_bench.output import TerminalOutput, Watch
+    from lepton_bench.run import last_words
+    with simulated_nodes(100) as (alloc, found):
+        run, shown = alloc.launch(steps), io.StringIO()
+        assert run.wait(patience(10)).status == "done" and run.record.world_size == 100
+        Watch(run.directory, 100, lambda: last_words(run), TerminalOutput(shown)).follow()
+        lines = shown.getvalue().splitlines()
+        assert lines[0] == f"[0-99] {LINE}" and len(lines) == 2 and f"run {run.id}" in lines[1]
+        run = alloc.launch(hold)
+        until(lambda: sum(p.stat().st_size > 0 for p in (run.directory/"logs").glob("rank-*.log")) == 100, patience(10), "100 ranks that have begun")
+        assert len(alloc.info["ranks"]) == 100 and run.stop(timeout=patience(10)).status == "stopped"
+        assert alloc.launch(steps).wait(patience(10)).status == "done" and not alloc.info["missing"]
+        alloc.release()
+        assert found.process.wait(patience(10)) == 0

@@ -25,12 +25,13 @@ def rank_specs(places: list[Place],  # in rank order, those of one node together
                ring_points: int,  # size of a metric ring
                ) -> list[dict]:
     "What each rank is told when it starts."
-    nodes = list(dict.fromkeys(p.node for p in places))
-    beside = {node: [p for p in places if p.node == node] for node in nodes}
+    beside: dict[str, list[Place]] = {}
+    for place in places: beside.setdefault(place.node, []).append(place)
+    numbers = {node: number for number, node in enumerate(beside)}
 
     def spec(rank: int, place: Place) -> dict:
         mates, device = beside[place.node], place.device
-        world = torchrun_environment(rank, local := mates.index(place), len(places), len(mates), nodes.index(place.node), len(nodes))
+        world = torchrun_environment(rank, local := mates.index(place), len(places), len(mates), numbers[place.node], len(numbers))
         return {"rank": rank, "local_rank": local, "world_size": len(places), "node": place.node, "device": device.id, "cuda": device.kind == "cuda",
                 "threads": max(1, place.cores // place.sharers), "ring_points": ring_points, "env": {**world, **visible_devices([p.device for p in mates])}}
     return [spec(rank, place) for rank, place in enumerate(places)]

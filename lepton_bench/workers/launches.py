@@ -93,6 +93,7 @@ class Activity:
     "When a run last showed that it goes on."
     last: float = field(default_factory=time.monotonic)
     seen: Any = None  # what was looked at
+    looked: float = 0.  # when it was last looked at how much was printed
     asked: bool = False  # whether its ranks were asked where they stand
     stall: dict = field(default_factory=dict)  # since (unix seconds), stacks, odd: of a run that is stalled
 

@@ -26,6 +26,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import lepton_bench
 from ..errors import BenchError
 from ..processes import (ProcessId, end_children, read_plain, set_parent_death_signal, set_subreaper, signal_process, wait_gone,
                                     write_atomically)
@@ -43,7 +44,7 @@ def own_versions() -> dict[str, str]:
     "What has to be the same on all hosts of an allocation."
     try: torch = version("torch")
     except PackageNotFoundError: torch = "none"
-    return {"python": platform.python_version().rpartition(".")[0], "torch": torch}
+    return {"python": platform.python_version().rpartition(".")[0], "torch": torch, "lepton_bench": lepton_bench.__version__}
 
 def same_folder(folder: dict  # path and inode, as seen elsewhere
                 ) -> bool:

@@ -35,22 +35,27 @@ def read_stacks(crew: Crew) -> Stacks:
     return describe_stacks({rank: read_text(stacks_path(crew, rank)) for rank in sorted(crew.living)}, silent)
 
 # %% ../../nbs/workers/372_stalls.ipynb #bf4bf123
-def signs_of_life(launch: Launch, world_size: int) -> Any:
-    "Everything that changes while a run goes on."
-    return launch.points, dict(launch.progress), dict(launch.spoken), output_sizes(launch.directory, world_size)
+def signs_of_life(launch: Launch, world_size: int,
+                  pause: float,  # seconds between two looks at the logs
+                  ) -> Any:
+    "What changes while a run goes on. A thousand logs on a network file system are much to look at: only when nothing else says so, and not too often."
+    signs, seen, now = (launch.points, dict(launch.progress), dict(launch.spoken)), launch.watch.seen, time.monotonic()
+    if seen and (signs != seen[0] or now < launch.watch.looked + pause): return signs, seen[1]
+    launch.watch.looked = now
+    return signs, output_sizes(launch.directory, world_size)
 
 def look_at(launch: Launch, crew: Crew,
             setting: float,  # seconds, where the launch has no limit of its own; 0: never
             ) -> None:
     "Find out whether a run goes on, and say so where that has changed."
-    watch, before = launch.watch, launch.watch.stall
-    watch.note(seen := signs_of_life(launch, crew.size))
-    limit = launch.header["options"].get("stall_after")
-    if watch.stalled(setting if limit is None else limit):
+    watch, before, limit = launch.watch, launch.watch.stall, launch.header["options"].get("stall_after")
+    if not (limit := setting if limit is None else limit): return
+    watch.note(seen := signs_of_life(launch, crew.size, 0. if watch.stalled(limit) else limit/20))
+    if watch.stalled(limit):
         if not watch.asked: watch.asked = bool(ask_stacks(crew))
         elif not watch.stall: note_stall(launch, read_stacks(crew))
     elif before: say(launch, f"goes on, after {time.time() - before['since']:.0f} s")
-    if watch.seen == seen: watch.seen = signs_of_life(launch, crew.size)
+    if watch.seen == seen and watch.stall != before: watch.seen = signs_of_life(launch, crew.size, 0.)  # what we said ourselves is no sign
 
 # %% ../../nbs/workers/372_stalls.ipynb #5170bac1
 def note_stall(launch: Launch, stacks: Stacks) -> None:
