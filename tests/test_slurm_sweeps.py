@@ -190,7 +190,7 @@ def test_the_shell(tmp_path: Path, cluster: SlurmCluster) -> None:
     ({"partition": "nowhere"}, "invalid partition specified: nowhere"), ({"devices_each": 3}, "no set with devices_each=3 .* could run: sbatch says"),
     ({"nodes": 2}, "nodes: a set of a sweep is one notebook on one node"), ({"memory": "1GB"}, "memory= is a word for devices of this host"),
     ({"parallel": 0}, "parallel=0 is no number of sets"), ({"search": {}}, "search, trials and value are for an Optuna study"),
-    ({"flags": "--exclusive"}, "flags is a list"), ({"engine": "debug"}, "engine 'debug' runs no sweeps. These do: local, slurm")])
+    ({"flags": "--comment='x"}, "flags cannot be read"), ({"engine": "debug"}, "engine 'debug' runs no sweeps. These do: local, slurm")])
 def test_bad_input_is_refused_before_anything_starts(tmp_path: Path, options: dict, said: str) -> None:
     notebook = write_notebook(tmp_path/"train.ipynb", "x = 0")
     with pytest.raises(BenchError, match=said): lb.sweep(notebook, {"x": [1]}, **{"engine": "slurm", **options})

@@ -43,7 +43,9 @@ export interface AllocationRow extends Row {
   warning: string;
   broken: string | null;
   ranks: { rank: number; pid: number }[];
+  missing: string | null; // nodes that are not there, and why
   engine: string;
+  job: number | null; // of the engine's scheduler
   once: boolean;
 }
 
@@ -137,6 +139,7 @@ export interface AllocateOptions {
   kind?: string;
   memory?: string;
   engine?: string;
+  options?: Record<string, string>; // the engine's own
   name?: string;
   priority?: number;
   timeout?: number; // seconds
@@ -187,6 +190,7 @@ export interface ServerStatus {
   user: string;
   survives: boolean;
   survives_why: string;
+  engines: string[]; // that can be used on the server's host
 }
 
 export interface LogChunk {

@@ -10,7 +10,7 @@ const trans = { __: (text: string, ...values: unknown[]) => fill(text, values), 
 
 const allocation = (name: string, more: Partial<AllocationRow> = {}): AllocationRow => ({
   key: name, name, state: 'idle', count: 2, kind: null, device_kind: 'cpu', devices: ['cpu-0', 'cpu-1'], labels: ['cpu 0', 'cpu 1'], label: 'a.ipynb', owner_alive: true,
-  mine_kernel: 'k', created: 1, idle_since: 1, run: null, queue: [], warning: '', broken: null, ranks: [], engine: 'local', once: false, ...more
+  mine_kernel: 'k', created: 1, idle_since: 1, run: null, queue: [], warning: '', broken: null, ranks: [], engine: 'local', job: null, missing: null, once: false, ...more
 });
 const request = (more: Partial<RequestRow> = {}): RequestRow => ({ key: 'r', id: 'r', name: 'shy-fox', count: 2, kind: null, state: 'waiting', text: '', created: 1, allocation: null, kernel: 'k', run: null, ...more });
 const run = (more: Partial<RunRow> = {}): RunRow => ({ key: '1', id: '1', name: 'train', progress: { done: 9, total: 20 }, ...more } as RunRow);

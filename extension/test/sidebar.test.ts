@@ -129,12 +129,13 @@ beforeEach(() => {
   mock.timers.reset();
   mock.timers.enable({ apis: ['setTimeout'] });
   net = new FakeNetwork();
-  net.answer = () => ({ id: 'q' });
+  net.answer = (_, path) => (path === 'api/status' ? { engines: ['local', 'slurm'] } : { id: 'q' });
   form = new AllocateForm(new BenchModel(net.network), () => 2);
   stages = [];
   form.changed.connect(f => void (stages[stages.length - 1] === f.stage || stages.push(f.stage)));
 });
 
+const asked = (): FakeNetwork['requests'] => net.requests.filter(r => r.path !== 'api/status');
 const say = (version: number, row: object | null): void => net.last.say({ topic: 'requests', epoch: 'e', version, full: version === 1, upsert: row ? [{ key: 'q', id: 'q', name: 'x', allocation: null, ...row }] : [], remove: row ? [] : ['q'] });
 
 test('the form: asked once, waited for, granted', async () => {
@@ -142,7 +143,7 @@ test('the form: asked once, waited for, granted', async () => {
   assert.equal(form.fields.count, '2');
   form.edit({ memory: ' 20GB ' });
   await Promise.all([form.submit(), form.submit()]);
-  assert.deepEqual(net.requests.map(r => r.body), [{ count: 2, memory: '20GB', engine: 'local', kernel: 'k' }]);
+  assert.deepEqual(asked().map(r => r.body), [{ count: 2, memory: '20GB', engine: 'local', kernel: 'k' }]);
   net.last.opened();
   say(1, { state: 'waiting', text: 'bob is ahead' });
   assert.equal(form.request?.text, 'bob is ahead');
@@ -152,6 +153,25 @@ test('the form: asked once, waited for, granted', async () => {
   say(2, { state: 'granted', allocation: 'otter' });
   assert.deepEqual(stages, ['editing', 'sending', 'waiting', 'closed']);
   assert.deepEqual([form.said, form.fields.memory, form.shows('q')], ['otter', '', false]);
+});
+
+test('the form: engines are the server’s, and Slurm’s own fields are sent only to Slurm', async () => {
+  assert.deepEqual(form.engines, ['local']);
+  form.open();
+  await new Promise<void>(done => form.changed.connect(() => done()));
+  assert.deepEqual(form.engines, ['local', 'slurm']);
+  form.edit({ memory: '20GB', partition: ' gpu ', time: '4:00:00', nodes: '2', flags: '--exclusive --mem 4G' });
+  assert.deepEqual(form.options(), { count: 2, memory: '20GB', engine: 'local' });
+  form.edit({ engine: 'slurm' });
+  assert.deepEqual(form.options(), { count: 2, engine: 'slurm', options: { partition: 'gpu', time: '4:00:00', nodes: '2', flags: '--exclusive --mem 4G' } });
+  form.edit({ partition: '', time: '', nodes: ' ', flags: '' });
+  assert.deepEqual(form.options(), { count: 2, engine: 'slurm' }, 'nothing asked is nothing sent');
+  form.edit({ partition: 'gone' });
+  net.answer = () => { throw new Error('the server is gone'); };
+  form.close();
+  form.open();
+  await Promise.resolve();
+  assert.deepEqual([form.engines, form.fields.partition, form.error], [['local', 'slurm'], 'gone', ''], 'what is known and typed stays');
 });
 
 test('the form: what the server refuses is said, and nothing typed is lost', async () => {
@@ -176,7 +196,7 @@ test('the form: cancelled here or elsewhere it is as before', async () => {
   net.last.opened();
   say(1, { state: 'waiting', text: '' });
   await form.cancel();
-  assert.deepEqual(net.requests.map(r => r.method), ['POST', 'DELETE']);
+  assert.deepEqual(asked().map(r => r.method), ['POST', 'DELETE']);
   assert.deepEqual([form.stage, form.error, form.fields.name], ['editing', '', 'mine']);
   await form.submit();
   say(2, { state: 'waiting', text: '' });
@@ -197,7 +217,7 @@ test('the form: closed while it waits, the request is left to the list', async (
   await form.submit();
   form.close();
   assert.deepEqual([form.stage, form.shows('q')], ['closed', false]);
-  assert.deepEqual(net.requests.map(r => r.method), ['POST']);
+  assert.deepEqual(asked().map(r => r.method), ['POST']);
   form.open();
   form.edit({ kind: 'cpu' });
   form.close();

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..bench import Allocation, check_name, plan
+from ..bench import Allocation, check_engine_options, check_name, plan
 from ..engines.base import Handle, await_end, get_engine
 from ..errors import AllocationError, BenchError, DamagedError
 from .run_files import NotThere, run_folder
@@ -50,7 +50,7 @@ class Request:
 
 # %% ../../nbs/jupyter/57_actions.ipynb #c007
 _OPTIONS = {"count": (int,), "kind": (str,), "memory": (int, str), "engine": (str,), "name": (str,), "priority": (int,), "timeout": (int, float),
-            "kernel": (str,)}
+            "kernel": (str,), "options": (dict,)}
 _LARGEST = 1 << 63
 
 class BadRequest(BenchError):
@@ -68,6 +68,8 @@ def check_options(options: Any  # from a browser
             raise BadRequest(f"{name} is {' or '.join(t.__name__ for t in _OPTIONS[name])}, not {value!r:.80}")
         if isinstance(value, int | float) and not -_LARGEST < value < _LARGEST: raise BadRequest(f"{name} is no such number")  # nor nan
     if "count" not in given: raise BadRequest("count, the number of devices, is missing")
+    try: check_engine_options(get_engine(given.get("engine", "local")), given.get("options", {}))
+    except AllocationError as e: raise BadRequest(f"options: {e}") from None
     return given
 
 # %% ../../nbs/jupyter/57_actions.ipynb #c010

@@ -197,6 +197,7 @@ const css = `
 .lb-page input[type='checkbox'] { min-height: 0; width: 15px; height: 15px; margin: 5px 0; accent-color: var(--lb-brand); }
 .lb-page input[type='number'] { width: 5em; }
 .lb-page .lb-field input[type='text'].lb-short { width: 8em; }
+.lb-page form:not(:has(option[value='slurm']:checked)) .lb-slurm, .lb-page form:has(option[value='slurm']:checked) .lb-local { display: none; }
 .lb-page [aria-invalid='true'] { border-color: var(--lb-bad); }
 .lb-page button { font: inherit; color: inherit; background: var(--lb-back); border: 1px solid var(--lb-line); border-radius: 3px; padding: 3px 12px;
   min-height: 26px; cursor: pointer; }

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..errors import BenchError, DamagedError
 from .device_history import EVERY, DeviceHistory, tick_of
+from .returning import Returning, waits_again
 from ..processes import ProcessId
 from ..resources.devices import Device, DeviceRow, foreign_processes, inventory
 from ..resources.leases import holder_of
@@ -48,6 +49,7 @@ class AllocationsLook:
         self.directory, self.found = allocations_directory(), list[dict]()
         self.stamp: Stamp | None = None
         self.living: list[dict] = []  # their files' contents
+        self.returning, self.back = Returning(), list[dict]()  # those of `living` whose supervisor is gone
 
     def look(self, kernels: Mapping[int, str] | None = None  # process number -> id of the kernel
              ) -> list[dict]:  # rows
@@ -57,23 +59,31 @@ class AllocationsLook:
             try: paths = sorted(p for p in os.listdir(self.directory) if p.endswith(".json"))
             except OSError: paths = []
             self.found = [a for p in paths if (a := read_allocation(self.directory/p))]
-        self.living = [a for a in self.found if is_living(a)]
+        self.back = self.returning.look(self.found)
+        self.living = [a for a in self.found if is_living(a)] + self.back
         return [allocation_row(a, kernels or {}) for a in self.living]
 
     def runs(self) -> list[str]:  # ids
         "What goes on in them, or is in line."
-        return [id for a in self.living for id in (a.get("run"), *(a.get("queue") or ())) if id]
+        return [id for a in self.living for id in _runs_of(a)]
+
+    def waiting(self) -> dict[str, str]:  # id -> why
+        "Runs that are not lost, although their supervisor is."
+        return {id: waits_again(a) for a in self.back for id in _runs_of(a)}
+
+def _runs_of(found: dict) -> list[str]: return [id for id in (found.get("run"), *(found.get("queue") or ())) if id]
 
 # %% ../../nbs/jupyter/55_observations.ipynb #c007
 _AS_THEY_ARE = ("name", "state", "count", "kind", "memory", "device_kind", "labels", "devices", "label", "created", "idle_since", "run", "queue", "warning",
-                "broken", "engine", "once")
+                "broken", "engine", "job", "missing", "once")
 
 def allocation_row(found: dict,  # the allocation's file
                    kernels: Mapping[int, str],  # process number -> id of the kernel
                    ) -> dict:
     owner = ProcessId.from_dict(found["owner"]) if found["owner"] else None
     alive = owner.alive() if owner else None
-    return {"key": found["name"], **{k: found.get(k) for k in _AS_THEY_ARE}, "owner_alive": alive,
+    without = {"devices": [], "labels": []} if found["state"] == "waiting" else {}
+    return {"key": found["name"], **{k: found.get(k) for k in _AS_THEY_ARE}, **without, "owner_alive": alive,
             "mine_kernel": kernels.get(owner.pid) if owner and alive else None,
             "ranks": [{"rank": int(rank), "pid": p["pid"]} for rank, p in found["ranks"].items()]}
 
@@ -192,11 +202,13 @@ class RunsLook:
         self.going: set[str] = set()  # those that go on, or are being made
         self.unread, self.finished = deque[str](), deque[str]()
         self.sets: dict[str, set[str]] = {}  # sweep -> its sets
+        self.waiting: Mapping[str, str] = {}
 
     def look(self, limit: int = 500,  # folders read for the first time
              named: Iterable[str] = (),  # by living allocations, as runs of theirs
+             waiting: Mapping[str, str] | None = None,  # id -> why, of those that are not lost although their supervisor is
              ) -> tuple[list[dict], list[str]]:  # rows that may have changed, ids that are gone
-        gone = self._scan()
+        gone, self.waiting = self._scan(), waiting or {}
         rows = [row for _ in range(min(limit, len(self.unread))) if (row := self._read(self.unread.popleft()))]
         turn = [self.finished.popleft() for _ in range(min(self.sweep, len(self.finished)))]
         self.finished.extend(id for id in turn if id in self.seen)
@@ -242,6 +254,7 @@ class RunsLook:
         except BenchError:  # no record yet; after a minute it is looked for in turn
             self._keep(id, finished=time.time() - _changed(folder) > 60)
             return None
+        if record.status == "lost" and id in self.waiting: record = replace(record, status="waiting", reason=self.waiting[id])
         supervisor = ProcessId.from_dict(record.supervisor) if record.supervisor and not record.finished else None
         seen.supervisor = supervisor if supervisor and (supervisor.beat or record.host in ("", socket.gethostname())) else None
         self._keep(id, record.finished)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import lepton_bench
+from ..engines.base import usable_engines
 from ..errors import BenchError
 from .actions import Request, Requests
 from .device_history import EVERY
@@ -113,7 +114,7 @@ async def look_at_allocations(service: Service, table: KeyedTable) -> None:
 
 async def look_at_runs(service: Service, table: KeyedTable) -> None:
     first = not service.topics.lasting["runs"].ready or bool(service.runs.unread)
-    found, gone = await service.look(lambda: service.runs.look(named=service.allocations.runs()))
+    found, gone = await service.look(lambda: service.runs.look(named=service.allocations.runs(), waiting=service.allocations.waiting()))
     rows = list({row["key"]: row for row in found}.values())  # a new run is read twice in one look, and has begun once
     for event in [] if first else [e for row in rows for e in run_events(table.get(row["key"]), row)]: service.emit("run", event)
     table.change(rows, gone)
@@ -180,4 +181,4 @@ def status(service: Service) -> dict:
     try: user = getpass.getuser()
     except (KeyError, OSError): user = str(os.getuid())
     return {"version": lepton_bench.__version__, "home": str(settings().home), "epoch": service.topics.epoch, "host": socket.gethostname(), "user": user,
-            "survives": survives, "survives_why": why}
+            "survives": survives, "survives_why": why, "engines": usable_engines()}

@@ -11,21 +11,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..bench import Allocation, Waiting, attach, own_allocations, take
-from ..engines.base import engine_names, get_engine
+from ..engines.base import get_engine, usable_engines
 from ..errors import AllocationError, BenchError
 from .cell_page import Markup, button, faint, tag
 from ..processes import ProcessId
 from ..workers.allocations import list_allocations
 
 # %% ../../nbs/jupyter/51_taking.ipynb #c004
-def read_request(values: Mapping[str, Any]  # count, kind, memory, engine, name: text
+_SLURM = {"partition": ("partition", "the usual one"), "time": ("time limit", "4:00:00"), "nodes": ("nodes", "any"),
+          "flags": ("more sbatch flags", "--exclusive")}  # field -> label, hint
+
+def read_request(values: Mapping[str, Any]  # count, kind, memory, engine, name, and what Slurm takes: text
                  ) -> dict[str, Any]:  # as `lb.allocate` takes them
     "A form that was filled in."
     def said(name: str) -> str | None: return str(values.get(name) or "").strip() or None
     count = said("count") or "1"
     try: number = int(count)
     except ValueError: raise AllocationError(f"{count!r} is not a number of devices: a whole number from 1 on") from None
-    return {"count": number, "kind": said("kind"), "memory": said("memory"), "engine": said("engine") or "local", "name": said("name")}
+    engine = said("engine") or "local"
+    options = {field: text for field in _SLURM if (text := said(field))} if engine == "slurm" else {}
+    return {"count": number, "kind": said("kind"), "memory": said("memory") if engine != "slurm" else None, "engine": engine, "name": said("name"),
+            "options": options}
 
 # %% ../../nbs/jupyter/51_taking.ipynb #c007
 class _Cancelled(BenchError):
@@ -80,17 +86,20 @@ class Taking:
 # %% ../../nbs/jupyter/51_taking.ipynb #c013
 def allocation_form(kinds: list[str], main: bool = True) -> Markup:
     "What can be asked for."
-    def labelled(text: str, control: Markup) -> Markup: return tag("div", tag("label", tag("span", text), control), class_="lb-field")
+    def labelled(text: str, control: Markup, where: str = "") -> Markup:
+        return tag("div", tag("label", tag("span", text), control), class_=f"lb-field {where}".strip())
     def choice(name: str, options: list[str], **more: Any) -> Markup:
         return tag("select", *(tag("option", o or "any", value=o) for o in options), name=name, aria_label=name, **more)
-    def text(name: str, hint: str) -> Markup:
-        return tag("input", type="text", class_="lb-short", name=name, aria_label=name, placeholder=hint, autocomplete="off", spellcheck="false")
+    def text(name: str, hint: str, label: str = "") -> Markup:
+        return tag("input", type="text", class_="lb-short", name=name, aria_label=label or name, placeholder=hint, autocomplete="off", spellcheck="false")
+    engines = usable_engines()
+    if slurm := "slurm" in engines: kinds = list(dict.fromkeys([*kinds, "cuda"]))
+    own = [labelled(label, text(field, hint, label)) for field, (label, hint) in _SLURM.items()] if slurm else []
     return tag("form", tag("div",
         labelled("devices", tag("input", type="number", name="count", aria_label="devices", value=2, min=1)), labelled("kind", choice("kind", ["", *kinds])),
-        labelled("memory", text("memory", "20GB, or any")), labelled("engine", choice("engine", _engines())), labelled("name", text("name", "made up")),
+        labelled("memory", text("memory", "20GB, or any"), "lb-local"), labelled("engine", choice("engine", engines)) if engines[1:] else None,
+        labelled("name", text("name", "made up")), tag("div", *own, class_="lb-row lb-slurm") if own else None,
         button("Allocate", "allocate", submits=True, class_="lb-main" if main else None), class_="lb-row"), novalidate=True)
-
-def _engines() -> list[str]: return sorted(set(engine_names()) - {"debug"}, key=lambda name: name != "local")
 
 def waiting_markup(taking: Taking) -> Markup:
     "Why it is not there yet."

@@ -8,8 +8,8 @@ import { choose, confirm, rowsOf } from './choose';
 import type { Tools } from './once';
 
 /** The allocation that is meant: the given one, or one that a person chooses; null: none. */
-export async function findAllocation({ bench, trans }: Tools, args: ReadonlyPartialJSONObject, title: string): Promise<AllocationRow | null> {
-  const rows = (await rowsOf(bench.allocations(), trans)).filter(row => row.state !== 'waiting');
+export async function findAllocation({ bench, trans }: Tools, args: ReadonlyPartialJSONObject, title: string, withJobs = false): Promise<AllocationRow | null> {
+  const rows = (await rowsOf(bench.allocations(), trans)).filter(row => row.state !== 'waiting' || (withJobs && row.job));
   if (args.allocation) {
     const found = rows.find(row => row.name === args.allocation);
     if (!found) throw new Error(trans.__('There is no allocation “%1” any more.', String(args.allocation)));
@@ -37,7 +37,7 @@ export function addAllocationCommands(tools: Tools): void {
     icon: releaseIcon,
     isEnabled: () => bench.connected,
     execute: args => once.run(`allocation ${String(args.allocation ?? '')}`, async () => {
-      const row = await findAllocation(tools, args, trans.__('Release which allocation?'));
+      const row = await findAllocation(tools, args, trans.__('Release which allocation?'), true); // a job in line, too
       if (!row || (await loses(row, trans.__('Release %1?', row.name), trans.__('Stop and Release')))) return false;
       await bench.release(row.name);
       return true;

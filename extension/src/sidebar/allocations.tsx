@@ -36,16 +36,17 @@ export const Card = memo(({ row, connected }: { row: AllocationRow; connected: b
         <span className="jp-lb-dot" aria-hidden="true" />
         <strong className="jp-lb-cut" title={row.name}>{row.name}</strong>
         <span className="jp-lb-state">{stateText(row.state, trans)}</span>
-        {row.state !== 'waiting' && (
+        {(row.state !== 'waiting' || row.job) && (
           <span className="jp-lb-actions" role="group" aria-label={trans.__('Actions on %1', row.name)}>
-            <IconCommand command={CommandIDs.attach} args={args} icon={linkIcon} name={trans.__('Attach %1 to the notebook', row.name)} enabled={settled} />
-            <IconCommand command={CommandIDs.restart} args={args} icon={refreshIcon} name={trans.__('Restart the workers of %1', row.name)} enabled={settled} />
+            {row.state !== 'waiting' && <IconCommand command={CommandIDs.attach} args={args} icon={linkIcon} name={trans.__('Attach %1 to the notebook', row.name)} enabled={settled} />}
+            {row.state !== 'waiting' && <IconCommand command={CommandIDs.restart} args={args} icon={refreshIcon} name={trans.__('Restart the workers of %1', row.name)} enabled={settled} />}
             <IconCommand command={CommandIDs.release} args={args} icon={releaseIcon} name={trans.__('Release %1', row.name)} enabled={settled} />
           </span>
         )}
       </div>
       <div className="jp-lb-wrap">
         {row.labels.length ? row.labels.join(', ') : trans._n('%1 device', '%1 devices', row.count)}
+        {row.engine && row.engine !== 'local' && <> · <span>{row.job ? trans.__('%1 job %2', row.engine, row.job) : row.engine}</span></>}
         {' · '}<Owner row={row} />
       </div>
       <div className="jp-lb-wrap">
@@ -55,6 +56,7 @@ export const Card = memo(({ row, connected }: { row: AllocationRow; connected: b
         {row.queue.length > 0 && <> · {trans._n('%1 run in line', '%1 runs in line', row.queue.length)}</>}
       </div>
       {ranks && <div className="jp-lb-wrap">{trans.__('ranks (pid): %1', ranks)}</div>}
+      {row.missing && <div className="jp-lb-wrap jp-lb-warn">{row.missing}</div>}
       {row.warning && <div className="jp-lb-wrap jp-lb-warn">{row.warning}</div>}
       {row.broken && <div className="jp-lb-wrap jp-lb-error">{row.broken}</div>}
     </li>

@@ -8,7 +8,13 @@ export interface Fields {
   memory: string;
   engine: string;
   name: string;
+  partition: string; // this and what follows: Slurm's
+  time: string;
+  nodes: string;
+  flags: string;
 }
+
+const SLURM = ['partition', 'time', 'nodes', 'flags'] as const;
 
 export type Stage = 'closed' | 'editing' | 'sending' | 'waiting';
 
@@ -16,6 +22,7 @@ export class AllocateForm {
   stage: Stage = 'closed';
   fields: Fields;
   error = '';
+  engines = ['local']; // that can be chosen
   said = ''; // the last thing that happened, for a screen reader
   kernel: { id: string; label: string } | null = null;
   private id = '';
@@ -23,7 +30,7 @@ export class AllocateForm {
   private requests: ITable<RequestRow> | null = null;
   private readonly _changed = new Signal<this, void>(this);
 
-  constructor(private readonly bench: Pick<IBench, 'allocate' | 'cancel' | 'requests'>, private readonly count: () => number = () => 1) {
+  constructor(private readonly bench: Pick<IBench, 'allocate' | 'cancel' | 'requests' | 'status'>, private readonly count: () => number = () => 1) {
     this.fields = this.empty();
   }
 
@@ -37,7 +44,7 @@ export class AllocateForm {
   }
 
   private empty(): Fields {
-    return { count: String(this.count()), kind: '', memory: '', engine: 'local', name: '' };
+    return { count: String(this.count()), kind: '', memory: '', engine: 'local', name: '', partition: '', time: '', nodes: '', flags: '' };
   }
 
   private emit(): void {
@@ -49,9 +56,21 @@ export class AllocateForm {
     if (this.stage === 'closed') {
       this.stage = 'editing';
       this.said = '';
-      if (!this.error && !this.fields.name && !this.fields.memory && !this.fields.kind) this.fields = this.empty();
+      const { name, memory, kind, engine } = this.fields;
+      if (!this.error && !name && !memory && !kind && engine === 'local') this.fields = this.empty();
+      void this.findEngines();
     }
     if (this.stage === 'editing') this.kernel = kernel;
+    this.emit();
+  }
+
+  /** Where devices can be asked for; a server that does not answer is spoken of elsewhere. */
+  private async findEngines(): Promise<void> {
+    try {
+      this.engines = (await this.bench.status()).engines;
+    } catch {
+      return;
+    }
     this.emit();
   }
 
@@ -79,8 +98,10 @@ export class AllocateForm {
   /** What the fields mean; an error where they mean nothing. */
   options(): AllocateOptions {
     const { count, kind, memory, engine, name } = this.fields;
-    const filled = { kind, memory: memory.trim(), name: name.trim(), engine, kernel: this.kernel?.id ?? '' };
-    return { count: Number(count), ...Object.fromEntries(Object.entries(filled).filter(([, text]) => text)) };
+    const slurm = engine === 'slurm';
+    const filled = { kind, memory: slurm ? '' : memory.trim(), name: name.trim(), engine, kernel: this.kernel?.id ?? '' };
+    const own = slurm ? SLURM.map(field => [field, this.fields[field].trim()]).filter(([, text]) => text) : [];
+    return { count: Number(count), ...Object.fromEntries(Object.entries(filled).filter(([, text]) => text)), ...(own.length ? { options: Object.fromEntries(own) as Record<string, string> } : {}) };
   }
 
   async submit(): Promise<void> {

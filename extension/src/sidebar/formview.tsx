@@ -6,11 +6,9 @@ import type { AllocateForm, Fields } from './form';
 import { useFocus, useSignal } from './hooks';
 import { Ago } from './pieces';
 
-const ENGINES = ['local'];
-
-function Field({ label, children }: { label: string; children: (id: string) => ReactNode }): JSX.Element {
+function Field({ label, wide, children }: { label: string; wide?: boolean; children: (id: string) => ReactNode }): JSX.Element {
   const id = useId();
-  return <div className="jp-lb-field"><label htmlFor={id}>{label}</label>{children(id)}</div>;
+  return <div className="jp-lb-field" data-wide={wide}><label htmlFor={id}>{label}</label>{children(id)}</div>;
 }
 
 function Fieldset({ form, devices, id }: { form: AllocateForm; devices: ReadonlyMap<string, DeviceRow>; id: string }): JSX.Element {
@@ -18,14 +16,19 @@ function Fieldset({ form, devices, id }: { form: AllocateForm; devices: Readonly
   const { fields } = form;
   const first = useRef<HTMLInputElement>(null);
   useFocus(first);
+  const slurm = fields.engine === 'slurm';
   const kinds = [...new Set([...devices.values()].map(d => d.kind))];
+  if (slurm && !kinds.includes('cuda')) kinds.push('cuda'); // a cluster's devices are not this host's
   if (fields.kind && !kinds.includes(fields.kind as DeviceRow['kind'])) kinds.push(fields.kind as DeviceRow['kind']);
   const free = [...devices.values()].filter(d => d.state === 'free').length;
   const set = (name: keyof Fields) => (event: { target: { value: string } }) => form.edit({ [name]: event.target.value });
+  const engines = form.engines.includes(fields.engine) ? form.engines : [...form.engines, fields.engine];
+  const text = (name: keyof Fields, hint: string, title?: string) => (key: string) =>
+    <input {...shared} id={key} placeholder={hint} title={title} autoComplete="off" spellCheck={false} value={fields[name]} onChange={set(name)} />;
   const shared = { className: 'jp-mod-styled', 'aria-describedby': form.error ? id : undefined };
   return (
     <fieldset className="jp-lb-fields" disabled={form.stage !== 'editing'}>
-      <Field label={devices.size ? trans.__('Devices (%1/%2 free)', free, devices.size) : trans.__('Devices')}>
+      <Field label={devices.size && !slurm ? trans.__('Devices (%1/%2 free)', free, devices.size) : trans.__('Devices')}>
         {key => <input {...shared} id={key} ref={first} type="number" min={1} step={1} required value={fields.count} onChange={set('count')} />}
       </Field>
       <Field label={trans.__('Kind')}>
@@ -36,11 +39,21 @@ function Fieldset({ form, devices, id }: { form: AllocateForm; devices: Readonly
           </select>
         )}
       </Field>
-      <Field label={trans.__('Free memory')}>{key => <input {...shared} id={key} placeholder="20GB" title={trans.__('What each device must have free')} value={fields.memory} onChange={set('memory')} />}</Field>
-      <Field label={trans.__('Engine')}>
-        {key => <select {...shared} id={key} value={fields.engine} onChange={set('engine')}>{ENGINES.map(engine => <option key={engine}>{engine}</option>)}</select>}
-      </Field>
-      <Field label={trans.__('Name')}>{key => <input {...shared} id={key} placeholder={trans.__('made up')} value={fields.name} onChange={set('name')} />}</Field>
+      {!slurm && <Field label={trans.__('Free memory')}>{text('memory', '20GB', trans.__('What each device must have free'))}</Field>}
+      {engines.length > 1 && (
+        <Field label={trans.__('Engine')}>
+          {key => <select {...shared} id={key} value={fields.engine} onChange={set('engine')}>{engines.map(engine => <option key={engine}>{engine}</option>)}</select>}
+        </Field>
+      )}
+      {slurm && (
+        <>
+          <Field label={trans.__('Partition')}>{text('partition', trans.__('the usual one'))}</Field>
+          <Field label={trans.__('Time limit')}>{text('time', '4:00:00', trans.__('Minutes, or hours:minutes:seconds, or days-hours:minutes:seconds'))}</Field>
+          <Field label={trans.__('Nodes')}>{text('nodes', trans.__('any'), trans.__('Over how many hosts'))}</Field>
+          <Field label={trans.__('More sbatch flags')} wide>{text('flags', '--exclusive --mem=64G', trans.__('As on a command line'))}</Field>
+        </>
+      )}
+      <Field label={trans.__('Name')} wide>{text('name', trans.__('made up'))}</Field>
     </fieldset>
   );
 }
