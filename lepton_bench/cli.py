@@ -369,7 +369,7 @@ def checks() -> list[dict]:
 @app.command()
 def doctor(engine: Annotated[str, typer.Option(help="local: this host; slurm: a cluster, by a small allocation that is given back.")] = "local",
            count: Annotated[int | None, typer.Option("-n", "--count", min=1, help="Nodes of the cluster to look at, 2 if nothing is said.")] = None,
-           option: Annotated[list[str] | None, typer.Option(help="name=value, as allocate takes them: partition=gpu. Can be given more than once.")] = None,
+           option: _Options = None,
            kind: Annotated[str | None, typer.Option(help="cuda, cpu or simulated, on the cluster.")] = None,
            timeout: Annotated[float | None, typer.Option(min=0, help="Seconds until the job has to begin, 120 if nothing is said.")] = None,
            as_json: Json = False) -> None:
@@ -379,8 +379,8 @@ def doctor(engine: Annotated[str, typer.Option(help="local: this host; slurm: a 
     from lepton_bench.engines.base import get_engine
     from lepton_bench.settings import load_settings
     if get_engine(engine).name == "slurm":
-        from lepton_bench.cli_cluster import engine_options, examine_cluster
-        raise typer.Exit(examine_cluster(count or 2, kind, engine_options(option or []), 120. if timeout is None else timeout, as_json))
+        from lepton_bench.cli_cluster import examine_cluster
+        raise typer.Exit(examine_cluster(count or 2, kind, _given(option), 120. if timeout is None else timeout, as_json))
     if engine != "local": raise BenchError(f"doctor looks at local and slurm; engine {engine!r} has nothing to look at")
     if (count, option, kind, timeout) != (None, None, None, None): raise BenchError("-n, --option, --kind and --timeout belong to doctor --engine slurm")
     values, origins = load_settings()

@@ -7,7 +7,7 @@ __all__ = ['check_slurm', 'refused', 'judge_slurm', 'request', 'end_job', 'Quest
            'node_names', 'ask_group', 'ask_clocks', 'ask_file_system', 'look_from_outside', 'run_bounded',
            'common_folder', 'explain_failure', 'Lines', 'check_cluster']
 
-# %% ../nbs/533_cluster_check.ipynb #7be840a1
+# %% ../nbs/533_cluster_check.ipynb #a3602db5
 import re
 import secrets
 import shutil
@@ -32,7 +32,7 @@ from .run import Run, RunTimeout
 from .settings import settings
 from .workers.allocations import Spec
 
-# %% ../nbs/533_cluster_check.ipynb #89ea24cd
+# %% ../nbs/533_cluster_check.ipynb #a42b0c24
 _PROGRAMS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 _DOWN = ("down", "drain", "fail", "unk", "no_respond", "power")
 
@@ -69,7 +69,7 @@ def judge_slurm(own: str, controller: str,  # versions
     if away: return Finding("slurm", "warning", f"{found}; not usable: {', '.join(away[:8])}" + ", ..."*(len(away) > 8), "sinfo -R says why")
     return Finding("slurm", "ok", found)
 
-# %% ../nbs/533_cluster_check.ipynb #2581c332
+# %% ../nbs/533_cluster_check.ipynb #c7882308
 def request(count: int,  # nodes
             kind: str | None, options: Mapping[str, Any],
             timeout: float | None,  # seconds to wait for the start
@@ -91,7 +91,7 @@ def end_job(found: dict  # the allocation's file
     if gone: return Finding("release", "ok", f"job {job} has ended")
     return Finding("release", "problem", f"job {job} has not ended", f"scancel {job}")
 
-# %% ../nbs/533_cluster_check.ipynb #3b814c2b
+# %% ../nbs/533_cluster_check.ipynb #b919ba99
 class Questions:
     "Asks all ranks of an allocation."
     def __init__(self, allocation: Allocation,
@@ -99,7 +99,7 @@ class Questions:
                  ):
         self.allocation, self.check, self.runs = allocation, check, list[Run]()
 
-    def ask(self, function: Callable, *args: Any, group: bool = True, timeout: float = 60.) -> list[Any]:  # by rank
+    def ask(self, function: Callable, *args: Any, group: bool = True, timeout: float = 100.) -> list[Any]:  # by rank
         run: Any = self.allocation.options(name="doctor", output=False, process_group=group).launch(function, *args)
         self.runs.append(run)
         end = time.monotonic() + timeout
@@ -121,13 +121,13 @@ def where_it_hangs(run: Any) -> str:
     try: return str(run.stacks())
     except BenchError as e: return str(e)
 
-# %% ../nbs/533_cluster_check.ipynb #0937664d
+# %% ../nbs/533_cluster_check.ipynb #e92fabbc
 def ask_ranks(questions: Questions, folder: Path) -> Generator[Finding, None, None]:
     "Everything that takes ranks."
     mark, sent = leave_mark(folder, HERE), time.time()
     seen = questions.ask(look_around, str(folder), group=False)
     samples = [(sent, s["clock"], time.time()) for s in seen]
-    nodes = node_names(seen)
+    nodes = node_names(questions.allocation.info["labels"])
     by_node = dict(zip(nodes, seen))
     yield judge_software(own_software(), {node: s["software"] for node, s in by_node.items()})
     back = {node: await_mark(folder, f"rank-{s['rank']}", 10. if s["folder"]["wrote"] else 0.) for node, s in by_node.items()}
@@ -141,9 +141,10 @@ def ask_ranks(questions: Questions, folder: Path) -> Generator[Finding, None, No
     else: yield Finding("all_reduce", "problem", "not tried: ranks do not reach each other", "mend the connections")
     yield judge_clocks({**clocks, "the file system": [ask_file_system(folder)]})
 
-def node_names(seen: Sequence[Mapping[str, Any]]) -> list[str]:
+def node_names(labels: Sequence[str]  # of the ranks' devices: n1:gpu-0
+               ) -> list[str]:
     "The node of each rank; two on the same one are told apart."
-    names = [s["node"] for s in seen]
+    names = [label.partition(":")[0] for label in labels]
     return [f"{name} (rank {rank})" if names.count(name) > 1 else name for rank, name in enumerate(names)]
 
 def ask_group(questions: Questions, clocks: dict[str, list[Sample]]) -> Generator[Finding, None, None]:
@@ -167,7 +168,7 @@ def ask_file_system(folder: Path) -> Sample:
     leave_mark(folder, "clock")
     return sent, (folder/"clock").stat().st_mtime, time.time()
 
-# %% ../nbs/533_cluster_check.ipynb #62c25247
+# %% ../nbs/533_cluster_check.ipynb #6cd17e60
 _LOOK = """node=${SLURMD_NODENAME:-$(hostname)}
 read=$(cat "$1/$2" 2>/dev/null) || read=-
 wrote=$(cat /proc/sys/kernel/random/uuid)
@@ -202,7 +203,7 @@ def run_bounded(command: Sequence[str], timeout: float) -> str:  # its output
         timeout = 5.
     return ""
 
-# %% ../nbs/533_cluster_check.ipynb #d7ee08e2
+# %% ../nbs/533_cluster_check.ipynb #5e7e9378
 @contextmanager
 def common_folder() -> Iterator[Path]:
     "A folder in the home of lepton_bench, for as long as it is needed."
@@ -260,7 +261,8 @@ def check_cluster(count: int = 2,  # nodes
             yield Finding("job", "ok", f"job {about['job']} on {', '.join(about['labels'])} after {time.monotonic() - start:.1f} s")
             yield from ask_ranks(questions, folder)
             if not about["shared_folder"]:
-                yield Finding("here", "warning", f"nodes do not have the folder {Path.cwd()}", "launch from a folder on the shared file system")
+                yield Finding("here", "warning", f"nodes do not have the folder {Path.cwd()}",
+                              "launch from a folder on the shared file system; else modules beside a notebook travel with a function, and files do not")
         except BenchError as e: yield refused("ranks", e, "run.logs() and run.stacks() of that run say more: lepton-bench logs, lepton-bench runs")
         finally:
             ended = end_job(about)

@@ -6,7 +6,7 @@
 __all__ = ['Sample', 'Finding', 'fold', 'judge_folder', 'judge_software', 'judge_devices', 'offset', 'judge_clocks',
            'judge_network', 'judge_peers', 'judge_speed']
 
-# %% ../nbs/532_cluster_findings.ipynb #6864dfbe
+# %% ../nbs/532_cluster_findings.ipynb #e5c8b393
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from .cluster_probes import bus_bandwidth, mount_of
 from .processes import SILENCE
 
-# %% ../nbs/532_cluster_findings.ipynb #11b9bb08
+# %% ../nbs/532_cluster_findings.ipynb #d518edff
 @dataclass(frozen=True)
 class Finding:
     "One thing that was looked at."
@@ -39,7 +39,7 @@ def fold(found: Mapping[str, str]  # node -> text
     if len(groups) == 1 and len(found) > 1: return f"{next(iter(groups))} on every node"
     return "; ".join(f"{text} on {', '.join(nodes)}" for text, nodes in groups.items())
 
-# %% ../nbs/532_cluster_findings.ipynb #931dfa9f
+# %% ../nbs/532_cluster_findings.ipynb #7dd46e4b
 _LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlay")
 _MOVE = "set LEPTON_BENCH_HOME (or `home` in settings.ini) to a folder on a file system that this host and all nodes mount at the same path"
 
@@ -60,7 +60,7 @@ def judge_folder(folder: Path, mark: str,  # what was written here
     there = "" if set(kinds.values()) == {mount.kind} else f" ({fold(kinds)})"
     return Finding("folder", "ok", f"{where}: what is written here is read on {', '.join(answers)}{there}, and what is written there here")
 
-# %% ../nbs/532_cluster_findings.ipynb #9c2a2bfe
+# %% ../nbs/532_cluster_findings.ipynb #5221fe9d
 def judge_software(here: Mapping[str, str], found: Mapping[str, Mapping[str, str]]  # node -> what -> version
                    ) -> Finding:
     other = {node: ", ".join(f"{what} {v}" for what, v in versions.items() if v != here.get(what)) for node, versions in found.items()}
@@ -83,7 +83,7 @@ def judge_devices(kind: str,  # of the allocation's devices
                        "nvidia-smi and `python -c 'import torch; torch.cuda.init()'` on such a node say more")
     return Finding("devices", "ok", f"Slurm has given {given}, the driver and torch have them: {fold({node: f['names'][0] for node, f in found.items()})}")
 
-# %% ../nbs/532_cluster_findings.ipynb #cfa88b9d
+# %% ../nbs/532_cluster_findings.ipynb #600b40fa
 Sample = tuple[float, float, float]  # our clock, the other one's, our clock again; seconds
 
 def offset(samples: Sequence[Sample]) -> tuple[float, float]:  # seconds that the other clock is ahead, and the uncertainty
@@ -104,7 +104,7 @@ def judge_clocks(samples: Mapping[str, Sequence[Sample]],  # whose clock -> samp
     within = max(abs(ahead) + around for ahead, around in found.values())
     return Finding("clocks", "ok", f"within {1000*within:.1f} ms of this host's: {', '.join(found)}")
 
-# %% ../nbs/532_cluster_findings.ipynb #766ad910
+# %% ../nbs/532_cluster_findings.ipynb #c3c33e1a
 def judge_network(found: Mapping[str, Mapping[str, Any]],  # node -> as of `look_at_network`
                   hosts: Mapping[str, str],  # node -> its host's name
                   ) -> Finding:
@@ -130,7 +130,7 @@ def judge_peers(names: Sequence[str],  # of the nodes, by rank
                    "ranks connect on any port: no firewall may be between them on this interface; GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name another",
                    [*wrong[:8], *[f"and {len(wrong) - 8} more"]*(len(wrong) > 8)])
 
-# %% ../nbs/532_cluster_findings.ipynb #5bbdf898
+# %% ../nbs/532_cluster_findings.ipynb #6db346f7
 def _bytes(n: int) -> str: return f"{n} B" if n < 1024 else f"{n >> 10} KiB" if n < 1 << 20 else f"{n >> 20} MiB"
 
 def judge_speed(found: Mapping[str, Any],  # as of `measure_all_reduce`

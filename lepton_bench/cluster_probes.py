@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HERE', 'SIZES', 'Mount', 'mount_of', 'leave_mark', 'await_mark', 'answer_mark', 'given_gpus', 'look_at_devices',
-           'own_address', 'address_of', 'look_at_network', 'reach_peers', 'own_software', 'look_around',
-           'bus_bandwidth', 'measure_all_reduce']
+           'own_address', 'look_at_network', 'reach_peers', 'own_software', 'look_around', 'bus_bandwidth',
+           'measure_all_reduce']
 
-# %% ../nbs/531_cluster_probes.ipynb #1ae0f806
+# %% ../nbs/531_cluster_probes.ipynb #6f8d89d5
 import os
 import platform
 import re
@@ -23,9 +23,9 @@ from typing import Any
 
 from .processes import read_plain, write_atomically
 from .resources.devices import inventory, usable_cores
-from .workers.links import interface_of
+from .workers.links import address_of, interface_of
 
-# %% ../nbs/531_cluster_probes.ipynb #11f64ff1
+# %% ../nbs/531_cluster_probes.ipynb #92bbfb59
 @dataclass(frozen=True)
 class Mount:
     "Where a folder lies."
@@ -42,7 +42,7 @@ def mount_of(path: str | Path, table: str | None = None  # as in /proc/mounts, w
         if os.path.commonpath([real, point]) == point and len(point) >= len(found.point): found = Mount(kind, source, point)
     return found
 
-# %% ../nbs/531_cluster_probes.ipynb #afcb0c13
+# %% ../nbs/531_cluster_probes.ipynb #3de5c5e9
 HERE = "here"  # the name under which the asking host writes
 
 def leave_mark(folder: Path, name: str) -> str:  # what it says
@@ -68,7 +68,7 @@ def answer_mark(folder: str | Path, name: str, seconds: float = 10.) -> dict[str
     except OSError as e: wrote, problem = "", e.strerror or str(e)
     return {"read": read, "wrote": wrote, "problem": problem, "mount": asdict(mount_of(folder))}
 
-# %% ../nbs/531_cluster_probes.ipynb #3f7682f3
+# %% ../nbs/531_cluster_probes.ipynb #3eda1bea
 def given_gpus(env: dict[str, str]) -> int:
     "How many GPUs Slurm has given to this step on this node."
     if step := env.get("SLURM_STEP_GPUS", env.get("SLURM_JOB_GPUS", "")): return len(step.split(","))
@@ -81,17 +81,12 @@ def look_at_devices() -> dict[str, Any]:
     return {"given": given_gpus(dict(os.environ)), "driver": len(cards), "names": cards, "torch": torch.cuda.device_count(), "cuda": torch.version.cuda,
             "cores": usable_cores()}
 
-# %% ../nbs/531_cluster_probes.ipynb #a5827e34
+# %% ../nbs/531_cluster_probes.ipynb #01a0e41e
 def own_address(towards: str  # another host's address
                 ) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((towards, 9))
         return str(sock.getsockname()[0])
-
-def address_of(interface: str) -> str | None:
-    "The first IPv4 address of an interface; None: there is no such interface, or it has none."
-    import psutil
-    return next((a.address for a in psutil.net_if_addrs().get(interface, ()) if a.family == socket.AF_INET), None)
 
 def look_at_network() -> dict[str, Any]:
     "The way to the supervisor, and the interface that is set for the ranks."
@@ -103,7 +98,7 @@ def look_at_network() -> dict[str, Any]:
     return {"supervisor": supervisor, "own": own, "interface": interface, "address": address_of(interface), "there": there,
             "speed": psutil.net_if_stats()[interface].speed if interface in there else 0}  # Mbit/s; 0: not known
 
-# %% ../nbs/531_cluster_probes.ipynb #7975e1d2
+# %% ../nbs/531_cluster_probes.ipynb #dab55f64
 def reach_peers(address: str, rank: int, world_size: int, store: Any,  # a TCPStore that all of them have
                 seconds: float = 3.,  # for one connection
                 ) -> dict[int, str]:  # rank -> why it is not reached; empty: it is
@@ -124,7 +119,7 @@ def reach_peers(address: str, rank: int, world_size: int, store: Any,  # a TCPSt
         while store.add("doctor/done", 0) < world_size and time.monotonic() < end: time.sleep(.02)
     return found
 
-# %% ../nbs/531_cluster_probes.ipynb #94372938
+# %% ../nbs/531_cluster_probes.ipynb #aa908616
 def own_software() -> dict[str, str]:
     "Versions that should be the same on all hosts."
     def of(name: str) -> str:
@@ -141,11 +136,11 @@ def look_around(folder: str  # where a mark lies
     clock, rank, world_size = time.time(), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     network = look_at_network()
     store = dist.TCPStore(network["supervisor"], int(os.environ["MASTER_PORT"]), world_size, is_master=False, timeout=timedelta(seconds=15))
-    return {"rank": rank, "node": os.environ.get("SLURMD_NODENAME") or socket.gethostname(), "host": socket.gethostname(), "clock": clock,
-            "software": own_software(), "executable": sys.executable, "folder": answer_mark(folder, f"rank-{rank}"), "devices": look_at_devices(),
-            "network": network, "peers": reach_peers(network["address"] or network["own"], rank, world_size, store)}
+    return {"rank": rank, "host": socket.gethostname(), "clock": clock, "software": own_software(), "executable": sys.executable,
+            "folder": answer_mark(folder, f"rank-{rank}"), "devices": look_at_devices(), "network": network,
+            "peers": reach_peers(network["address"] or network["own"], rank, world_size, store)}
 
-# %% ../nbs/531_cluster_probes.ipynb #cdb2c9b2
+# %% ../nbs/531_cluster_probes.ipynb #b8a96459
 def bus_bandwidth(size: int,  # bytes on each rank
                   seconds: float, ranks: int) -> float:  # bytes per second
     "Of an all_reduce, as nccl-tests defines it (doc/PERFORMANCE.md)."

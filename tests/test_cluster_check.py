@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hosts import hosts
 from isolation import patience
+from network import Network, need_network
 from slurm_cluster import SlurmCluster, which
 
 import lepton_bench as lb
+from lepton_bench.cluster_check import Questions, ask_ranks
 from lepton_bench.cluster_findings import judge_folder
 from lepton_bench.cluster_probes import HERE, await_mark, leave_mark
 
@@ -64,7 +67,7 @@ def test_a_cluster_that_is_fit(slurm: SlurmCluster) -> None:
     times, bandwidth = [float(line.split()[2]) for line in lines[11:15]], float(lines[14].split()[4])
     assert 0 < times[0] < times[3]
     assert bandwidth == pytest.approx((1 << 24)/times[3]*1e3*2*2/3/1e9, rel=.01, abs=.001), "as nccl-tests defines it, for three ranks"
-    assert not list((HOME/"runs").iterdir()) and "Traceback" not in done.stderr
+    assert not list((HOME/"runs").glob("*")) and "Traceback" not in done.stderr
 
 
 def test_gpus_that_slurm_has_given_and_json(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,15 +153,37 @@ def test_an_interface_that_nodes_do_not_have(slurm: SlurmCluster, monkeypatch: p
     found = rows(done.stdout)
     assert done.returncode == 1 and found["network"].startswith("problem  network      no interface ib7 with an IPv4 address (there: "), done
     assert "GLOO_SOCKET_IFNAME" in advice(found["network"])
-    assert found["all_reduce"].startswith("problem") and "could not join the process group" in found["all_reduce"] and "ib7" in found["all_reduce"]
+    assert found["all_reduce"].startswith("problem") and "no process group: rank 0 on n1: there is no interface ib7" in found["all_reduce"]
     assert all(found[name].startswith("ok") for name in ("connections", "clocks", "release")), "the rest was looked at all the same"
     assert (kept := re.search(r"run (\S+) \(doctor\) failed", found["all_reduce"])) and lb.get_run(kept[1]).status == "failed"
     assert [p.name for p in (HOME/"runs").iterdir()] == [kept[1]]
     shutil.rmtree(HOME/"runs"/kept[1])
 
 
+def test_nodes_that_do_not_reach_each_other(tmp_path: Path) -> None:
+    "Three hosts on a real network, two of which are apart."
+    need_network()
+    names = ["n1", "n2", "n3"]
+    network = Network(names)
+    (folder := tmp_path/"home"/"doctor").mkdir(parents=True)
+    try:
+        network.part("n2", "n3")
+        with hosts(names, 3, [*network.within("{node}"), "env", "LEPTON_BENCH_SIMULATED=1"], around=network.within("n1"), warm=False) as (alloc, _):
+            questions = Questions(alloc)
+            found = {f.check: f for f in ask_ranks(questions, folder)}
+        questions.forget()
+    finally: network.close()
+    wrong = found.pop("connections")
+    assert wrong.state == "problem" and wrong.found == "TCP from each node to each other one: 4 of 6" and "no firewall may be between" in wrong.advice
+    assert wrong.details == [f"n2 -> n3: {network.address('n3')}: timed out", f"n3 -> n2: {network.address('n2')}: timed out"]
+    assert found.pop("all_reduce").found == "not tried: ranks do not reach each other"
+    assert {check: f.state for check, f in found.items()} == {"software": "ok", "folder": "ok", "devices": "ok", "network": "ok", "clocks": "ok"}
+    assert found["network"].details == [f"{name}: eth0 {network.address(name)} (10 Gbit/s) -> {network.address('n1')}" for name in names]
+
+
 @pytest.mark.parametrize("moment", ["job", "network"])
 def test_ended_in_the_middle_it_gives_its_nodes_back(slurm: SlurmCluster, moment: str) -> None:
+    before = set((HOME/"runs").glob("*"))
     process = subprocess.Popen([BENCH, "doctor", "--engine", "slurm", "--kind", "cpu"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     with process:
         for line in process.stdout or ():
@@ -166,7 +191,7 @@ def test_ended_in_the_middle_it_gives_its_nodes_back(slurm: SlurmCluster, moment
         assert slurm.command("squeue", "--noheader").strip()
         process.send_signal(signal.SIGTERM)
         assert process.wait(patience(30)) == 130
-    assert not list((HOME/"runs").iterdir())
+    assert set((HOME/"runs").glob("*")) == before
 
 
 def test_what_a_person_gets_wrong(slurm: SlurmCluster) -> None:
@@ -175,7 +200,7 @@ def test_what_a_person_gets_wrong(slurm: SlurmCluster) -> None:
         assert done.returncode in (1, 2) and "Traceback" not in done.stderr, done
         return done.stderr if done.returncode == 2 else done.stdout
     assert "how many nodes is said by -n" in said("--option", "nodes=2")
-    assert "an option is given as name=value" in said("--option", "gpu")
+    assert "an option of an engine is given as name=value" in said("--option", "gpu")
     assert "engine 'slurm' has no option partitoin" in said("--option", "partitoin=gpu")
     assert "4 are to be looked at" in said("-n", 4)
     unknown = rows(said("--option", "partition=nope", "--kind", "cpu"))["job"]
