@@ -32,8 +32,8 @@ ACCURACIES = {"90_quickstart.ipynb": .78}
 
 # pytest's workers: three keep two cores busy, for Chromium, kernels and ranks work beside them. The files that take longest begin first.
 WORKERS = 3
-LONGEST = ("test_network", "test_fleet", "test_slurm", "test_slurm_sweeps", "test_headless", "test_chaos", "e2e/test_dashboard", "test_cluster_check", "test_sweeps",
-           "e2e/test_cell_widgets", "e2e/test_resilience", "e2e/test_lab", "test_server", "test_engines")
+LONGEST = ("test_network", "test_fleet", "test_slurm", "test_slurm_sweeps", "test_headless", "test_chaos", "e2e/test_dashboard", "test_cluster_check",
+           "test_sweeps", "e2e/test_cell_widgets", "e2e/test_resilience", "e2e/test_lab", "test_server", "test_engines")
 
 
 @dataclass
