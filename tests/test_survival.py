@@ -234,3 +234,48 @@ def test_a_run_whose_folder_was_deleted_harms_nobody_else():
         shutil.rmtree(run.directory)
         with pytest.raises(lb.BenchError, match="no run.json"): run.wait(30)
         assert alloc.launch(len, "abc").result(60) == 3 and descendants(alloc.supervisor.pid)
+
+
+# --- a private forkserver that imports ------------------------------------------------------------
+
+SLOW = """
+import sys, socket, os
+sys.path.insert(0, {folder!r})
+from lepton_bench.workers import forkserver
+from lepton_bench.workers.private_forkserver import private_body
+forkserver._missing[:] = ["slow"]
+forkserver.trampoline(lambda: private_body(socket.socket(fileno={fd}), os.getppid(), False))
+"""
+
+
+@pytest.mark.parametrize("end", ["signal", "end", "hang up"])
+def test_a_forkserver_that_imports_something_attends_to_what_cannot_wait(tmp_path, end):
+    from lepton_bench.workers.channel import readable, stream_pair
+    (tmp_path/"slow.py").write_text(f"import time\nopen({str(tmp_path/'begun')!r}, 'w')\nend = time.monotonic() + 30\n"
+                                    f"while time.monotonic() < end: pass\nopen({str(tmp_path/'done')!r}, 'w')\n")
+    (tmp_path/"sleeper.py").write_text("import time\ndef body(arguments, fds): time.sleep(100)\n")
+    ours, theirs = stream_pair()
+    process = subprocess.Popen([sys.executable, "-c", SLOW.format(folder=str(tmp_path), fd=theirs.fileno())], pass_fds=[theirs.fileno()])
+    theirs.close()
+
+    def heard() -> dict:
+        assert readable([ours], 10), "a word of the forkserver"
+        ((header, _),) = ours.ready()
+        return header
+    try:
+        _, extra = stream_pair()
+        ours.send({"op": "start", "rank": 0, "target": "sleeper:body", "log": "/dev/null"}, fds=[extra.fileno()])
+        extra.close()
+        rank = ProcessId.from_dict(heard()["process"])
+        until((tmp_path/"begun").exists, 15, "the import")
+        begun = time.monotonic()
+        if end == "signal":
+            ours.send({"op": "signal", "pid": rank.pid, "signal": int(signal.SIGKILL)})
+            assert heard() == {"op": "exited", "rank": 0, "pid": rank.pid, "status": -9} and time.monotonic() - begun < 5 and process.poll() is None
+            ours.close()
+        elif end == "end": ours.send({"op": "end"})
+        else: ours.close()
+        process.wait(10)
+        assert not rank.alive() and time.monotonic() - begun < 10 and not (tmp_path/"done").exists()
+    finally:
+        process.kill(); process.wait()

@@ -6,6 +6,7 @@
 __all__ = ['PrivateForkserver', 'private_body']
 
 # %% ../../nbs/workers/15_private_forkserver.ipynb #c002
+import fcntl
 import json
 import os
 import select
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 
 from ..processes import ProcessId, children, end_children, set_parent_death_signal, set_subreaper
@@ -20,7 +22,7 @@ from .channel import Stream
 from .forkserver import Body, enter_child, find_target, preload_rest
 
 # %% ../../nbs/workers/15_private_forkserver.ipynb #c004
-class _Enough(BaseException): "SIGTERM came while something was imported."
+class _Enough(BaseException): "The end has come while something was imported."
 
 class PrivateForkserver:
     "Holds leases, makes ranks, reports their ends, leaves no orphan."
@@ -31,7 +33,8 @@ class PrivateForkserver:
         self.stream, self.spawns = stream, spawns
         self.leases: list[int] = []
         self.ranks: dict[int, int] = {}  # pid -> rank
-        self.ending, self.importing = False, False
+        self.ending, self.importing, self.attending, self.more = False, False, False, False
+        self.waiting: list[dict] = []  # requests that came while something was imported
         self._spawned: list[subprocess.Popen] = []  # kept: a dropped Popen would collect our children's exit status
 
     def start(self, request: dict) -> Body | None:
@@ -88,29 +91,53 @@ class PrivateForkserver:
         self.ending = True
         if self.importing: raise _Enough
 
+    def on_news(self, *_: object) -> None:
+        "A rank has ended, or the agent has said something: a signal, which may come while another one is being handled."
+        self.more = True
+        if not self.importing or self.attending: return
+        self.attending = True
+        try:
+            while self.more: self.more = False; self.attend()
+        finally: self.attending = False
+
+    def attend(self) -> None:
+        "Do what cannot wait."
+        self.reap()
+        for request, _ in self.stream.ready():
+            if request["op"] in ("signal", "end"): self.handle(request)
+            else: self.waiting.append(request)
+        if self.ending or self.stream.closed: raise _Enough
+
     def import_more(self) -> None:
         "Use a quiet moment."
+        fd = self.stream.fileno()
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         try:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
             self.importing = True
-            if not self.ending: preload_rest()
-        except _Enough: pass
-        finally: self.importing = False
+            self.on_news()  # what has come before that
+            preload_rest()
+        finally:
+            self.importing = False
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
     def run(self) -> Body | None:
         "Serve until the agent hangs up or the supervisor dies."
         ours, wake = socket.socketpair()
         for s in (ours, wake): s.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for sig in (signal.SIGCHLD, signal.SIGIO): signal.signal(sig, self.on_news)
+        fcntl.fcntl(self.stream.fileno(), fcntl.F_SETOWN, os.getpid())
         signal.signal(signal.SIGTERM, self.on_term)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         while not self.ending and not self.stream.closed:
-            if not any(select.select([self.stream.fileno(), ours.fileno()], [], [], 1.)) and not self.spawns: self.import_more()
+            if not any(select.select([self.stream.fileno(), ours.fileno()], [], [], 1.)) and not self.spawns:
+                with suppress(_Enough): self.import_more()
             try:
                 while ours.recv(512): pass
             except BlockingIOError: pass
             self.reap()
-            requests = self.stream.ready()
-            for request, _ in requests:
+            requests, self.waiting = [*self.waiting, *(request for request, _ in self.stream.ready())], []
+            for request in requests:
                 if body := self.handle(request):
                     ours.close(); wake.close()
                     return body
