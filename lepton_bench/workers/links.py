@@ -224,9 +224,9 @@ def _context() -> Any:
 # %% ../../nbs/workers/336_links.ipynb #c992cb24
 class RemoteServer:
     "Answers requests of clients on any host; belongs to one thread."
-    def __init__(self, exchange: Exchange): self.exchange = exchange
+    def __init__(self, exchange: Exchange): self.exchange, self.hosts = exchange, own_addresses()
 
-    def address(self) -> dict[str, Any]: return {"socket": None, "link": {"hosts": own_addresses(), "port": self.exchange.port}}
+    def address(self) -> dict[str, Any]: return {"socket": None, "link": {"hosts": self.hosts, "port": self.exchange.port}}
     def sources(self) -> list[Any]: return [self.exchange]
     def rebind(self) -> bool: return False
 

@@ -149,7 +149,7 @@ class NodeAgent:
         self.name, self.folder, self.place, self.private, self.process, self.devices, self.link = name, folder, place, private, process, devices, link
         self.agent = Agent(private, {}, self.emit, folder, settings().log_cap, place)
         self.env, self.defaults = node_environment(devices), network_defaults(link.own)
-        self.heard, self.ending, self.refused = time.monotonic(), False, ""
+        self.heard, self.ending, self.refused, self.silence = time.monotonic(), False, "", settings().node_silence
         self.told: dict[int, dict] = {}  # the ranks' processes, as the supervisor knows them
         self.looked, self.refusals = 0., 0  # when we looked whether the supervisor is there, and how often in a row it was not
 
@@ -200,7 +200,7 @@ class NodeAgent:
 
     def orphaned(self, now: float  # monotonic seconds
                  ) -> str:  # why the supervisor counts as gone; empty: it does not
-        if (silent := now - self.heard) > 2*settings().node_silence: return f"the supervisor was silent for {silent:.0f} s"
+        if (silent := now - self.heard) > 2*self.silence: return f"the supervisor was silent for {silent:.0f} s"
         if silent < DOUBT or now < self.looked + 1: return ""
         self.looked, self.refusals = now, self.refusals + 1 if self.link.refused() else 0
         return f"the supervisor is gone: nobody listens at {self.link.host} any more" if self.refusals > 1 else ""
