@@ -28,7 +28,9 @@ def why_not() -> str:
     name = f"lb{os.getpid()}-try"
     try:
         ip("netns", "add", name)
-        try: ip("link", "add", f"lb{os.getpid()}t", "type", "veth", "peer", "name", "eth0", "netns", name)
+        try:
+            ip("link", "add", f"lb{os.getpid()}t", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("netns", "exec", name, "true")
         finally: ip("netns", "del", name)  # and what is in it
     except (RuntimeError, subprocess.TimeoutExpired) as e: return f"this host lets nobody make network namespaces ({e})"
     return ""

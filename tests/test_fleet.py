@@ -213,6 +213,19 @@ def test_keys_that_others_can_read_are_refused(alloc, two):
     connect(alloc.name).request("describe")
 
 
+def test_ports_are_those_that_the_setting_names(monkeypatch):
+    "The supervisor's two, and the store's of every process group."
+    first = 20_000 + os.getpid() % 10_000
+    monkeypatch.setenv("LEPTON_BENCH_PORTS", f"{first}-{first + 40}")
+    def store_port() -> int: return int(os.environ["MASTER_PORT"])
+    with hosts(["n1", "n2"], 2, SIMULATED) as (alloc, found):
+        ports = {alloc.info["link"]["port"], json.loads((found.folder/"link.json").read_bytes())["port"]}
+        ports |= set(alloc.launch(store_port).results(patience(30)))
+        alloc.restart()
+        ports |= set(alloc.launch(store_port).results(patience(30)))
+        assert len(ports) >= 3 and ports <= set(range(first, first + 41)), ports
+
+
 # --- versions ---------------------------------------------------------------------------------------
 
 def test_a_node_with_another_torch_is_refused_with_both_versions(tmp_path):
