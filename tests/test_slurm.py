@@ -196,6 +196,33 @@ def test_preemption_is_slurms_and_the_run_comes_back(cluster: SlurmCluster) -> N
     lb.attach(alloc.name).release()
 
 
+def test_a_server_calls_a_run_waiting_whose_supervisor_died_with_its_node(cluster: SlurmCluster) -> None:
+    "The scheduler starts the job again: that is no loss, and nobody who looks takes the allocation away meanwhile."
+    from lepton_bench.jupyter.observations import AllocationsLook, DetailsLook, RunsLook
+    alloc = lb.allocate(2, engine="slurm", kind="cpu", nodes=2, name="again")
+    run, look, runs, seen = alloc.launch(steps(400, .02)), AllocationsLook(), RunsLook(), list[str]()
+    details = DetailsLook(run.id, waiting=look.waiting)
+
+    def row() -> dict:
+        found = {a["name"]: a for a in look.look()}
+        for one in runs.look(named=look.runs(), waiting=look.waiting())[0]:
+            if one["id"] == run.id and seen[-1:] != [one["status"]]: seen.append(one["status"])
+        return found.get("again", {})
+    until(lambda: row()["state"] == "running" and (logged(run) or [0])[-1] > 20, "it trains")
+    job, node = job_of(alloc), cluster.job(job_of(alloc))["BatchHost"]
+    cluster.kill_node(node)
+    cluster.declare_down(node)
+    until(lambda: row()["state"] == "waiting" and seen[-1] == "waiting", "it waits", 40)
+    assert row()["job"] == job and row()["devices"] == [] and f"when job {job} of slurm starts again" in look.waiting()[run.id]
+    assert details.look()["status"] == "waiting"
+    until(lambda: row() and look.returning.asked > 0 and cluster.job(job)["JobState"] == "PENDING", "Slurm was asked, and has it in line", 40)
+    cluster.begin_now(job)
+    until(lambda: row() and seen[-1] == "done", "it goes on to its end, on the nodes that are left", 60)
+    assert seen[seen.index("running"):] == ["running", "waiting", "running", "done"], seen
+    assert run.result(timeout=patience(10))[0] >= 20
+    alloc.release()
+
+
 def test_scancel_from_outside_ends_everything_cleanly(cluster: SlurmCluster) -> None:
     alloc = lb.allocate(3, engine="slurm", kind="cpu", nodes=3)
     run = alloc.launch(steps(10_000, .05))

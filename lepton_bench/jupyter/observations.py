@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -49,7 +49,7 @@ class AllocationsLook:
         self.directory, self.found = allocations_directory(), list[dict]()
         self.stamp: Stamp | None = None
         self.living: list[dict] = []  # their files' contents
-        self.returning, self.back = Returning(), list[dict]()  # those of `living` whose supervisor is gone
+        self.returning = Returning()
 
     def look(self, kernels: Mapping[int, str] | None = None  # process number -> id of the kernel
              ) -> list[dict]:  # rows
@@ -59,8 +59,7 @@ class AllocationsLook:
             try: paths = sorted(p for p in os.listdir(self.directory) if p.endswith(".json"))
             except OSError: paths = []
             self.found = [a for p in paths if (a := read_allocation(self.directory/p))]
-        self.back = self.returning.look(self.found)
-        self.living = [a for a in self.found if is_living(a)] + self.back
+        self.living = [a for a in self.found if is_living(a)] + self.returning.look(self.found)
         return [allocation_row(a, kernels or {}) for a in self.living]
 
     def runs(self) -> list[str]:  # ids
@@ -69,7 +68,7 @@ class AllocationsLook:
 
     def waiting(self) -> dict[str, str]:  # id -> why
         "Runs that are not lost, although their supervisor is."
-        return {id: waits_again(a) for a in self.back for id in _runs_of(a)}
+        return {id: waits_again(a) for a in self.living if a["state"] == "waiting" and a.get("job") for id in _runs_of(a)}
 
 def _runs_of(found: dict) -> list[str]: return [id for id in (found.get("run"), *(found.get("queue") or ())) if id]
 
@@ -82,7 +81,7 @@ def allocation_row(found: dict,  # the allocation's file
                    ) -> dict:
     owner = ProcessId.from_dict(found["owner"]) if found["owner"] else None
     alive = owner.alive() if owner else None
-    without = {"devices": [], "labels": []} if found["state"] == "waiting" else {}
+    without: dict[str, list] = {"devices": [], "labels": []} if found["state"] == "waiting" else {}
     return {"key": found["name"], **{k: found.get(k) for k in _AS_THEY_ARE}, **without, "owner_alive": alive,
             "mine_kernel": kernels.get(owner.pid) if owner and alive else None,
             "ranks": [{"rank": int(rank), "pid": p["pid"]} for rank, p in found["ranks"].items()]}
@@ -301,13 +300,16 @@ def run_details(id: str, root: Path | None = None  # the folder that browsers se
 
 class DetailsLook:
     "One run, looked at again and again."
-    def __init__(self, id: str, root: Path | None = None):
-        self.id, self.folder, self.root = id, runs_directory()/id, root
-        self.stamps: list[Stamp | None] = []
+    def __init__(self, id: str, root: Path | None = None,
+                 waiting: Callable[[], Mapping[str, str]] = dict):  # as for `RunsLook.look`
+        self.id, self.folder, self.root, self.waiting = id, runs_directory()/id, root, waiting
+        self.stamps: list[Any] = []
 
     def look(self) -> dict | None:  # None: nothing has changed; BenchError if there is no such run
-        stamps = [settled(stamp_of(self.folder/name)) for name in ("run.json", "checkpoints", "metrics", "logs")]
+        why = self.waiting().get(self.id)
+        stamps = [*(settled(stamp_of(self.folder/name)) for name in ("run.json", "checkpoints", "metrics", "logs")), why]
         if self.stamps and self.stamps == stamps and stamps[0]: return None
         found = run_details(self.id, self.root)
+        if why and found["status"] == "lost": found |= {"status": "waiting", "reason": why}
         self.stamps = stamps if found["status"] not in GOING else []
         return found

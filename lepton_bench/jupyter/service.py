@@ -125,7 +125,7 @@ def make_topic(service: Service, name: str) -> Topic | None:
     "A topic that somebody asks for."
     kind, _, id = name.partition("/")
     if kind != "run": return None
-    details = DetailsLook(id, service.root)
+    details = DetailsLook(id, service.root, service.allocations.waiting)
     def read() -> dict | None:
         run_folder(id)  # says whether there is such a run
         return details.look()

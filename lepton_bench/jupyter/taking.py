@@ -54,6 +54,7 @@ class Taking:
                  ):
         self.changed, self.lock = changed, threading.Lock()
         self.waiting, self.text, self.error = False, "", ""
+        self.values: Mapping[str, Any] = {}  # of the form; what came to nothing need not be typed again
         self.allocation: Allocation | None = None
         self._cancel = threading.Event()
 
@@ -62,7 +63,7 @@ class Taking:
         "Ask; while a request waits, asking again changes nothing."
         with self.lock:
             if self.waiting: return
-            self.waiting, self.text, self.error = True, "asking for devices", ""
+            self.waiting, self.text, self.error, self.values = True, "asking for devices", "", dict(values)
             self._cancel = threading.Event()
         threading.Thread(target=self._wait, args=(dict(values), self._cancel), daemon=True, name="lepton-taking").start()
 
@@ -76,6 +77,7 @@ class Taking:
         try:
             request = read_request(values)
             self.allocation = take(get_engine(request["engine"]), **request, waiting=_News(self._say, cancelled.is_set))
+            self.values = {}
         except _Cancelled: self.error = ""
         except BenchError as e: self.error = str(e)
         except Exception as e: self.error = f"{type(e).__name__}: {e}"  # shown where it was asked for
@@ -84,19 +86,24 @@ class Taking:
             self.changed()
 
 # %% ../../nbs/jupyter/51_taking.ipynb #c013
-def allocation_form(kinds: list[str], main: bool = True) -> Markup:
+def allocation_form(kinds: list[str], main: bool = True,
+                    values: Mapping[str, Any] | None = None,  # what is filled in already
+                    ) -> Markup:
     "What can be asked for."
+    filled = values or {}
     def labelled(text: str, control: Markup, where: str = "") -> Markup:
         return tag("div", tag("label", tag("span", text), control), class_=f"lb-field {where}".strip())
     def choice(name: str, options: list[str], **more: Any) -> Markup:
-        return tag("select", *(tag("option", o or "any", value=o) for o in options), name=name, aria_label=name, **more)
+        return tag("select", *(tag("option", o or "any", value=o, selected=o == filled.get(name)) for o in options), name=name, aria_label=name, **more)
     def text(name: str, hint: str, label: str = "") -> Markup:
-        return tag("input", type="text", class_="lb-short", name=name, aria_label=label or name, placeholder=hint, autocomplete="off", spellcheck="false")
+        return tag("input", type="text", class_="lb-short", name=name, aria_label=label or name, placeholder=hint, value=filled.get(name) or None,
+                   autocomplete="off", spellcheck="false")
     engines = usable_engines()
     if slurm := "slurm" in engines: kinds = list(dict.fromkeys([*kinds, "cuda"]))
     own = [labelled(label, text(field, hint, label)) for field, (label, hint) in _SLURM.items()] if slurm else []
     return tag("form", tag("div",
-        labelled("devices", tag("input", type="number", name="count", aria_label="devices", value=2, min=1)), labelled("kind", choice("kind", ["", *kinds])),
+        labelled("devices", tag("input", type="number", name="count", aria_label="devices", value=filled.get("count") or 2, min=1)),
+        labelled("kind", choice("kind", ["", *kinds])),
         labelled("memory", text("memory", "20GB, or any"), "lb-local"), labelled("engine", choice("engine", engines)) if engines[1:] else None,
         labelled("name", text("name", "made up")), tag("div", *own, class_="lb-row lb-slurm") if own else None,
         button("Allocate", "allocate", submits=True, class_="lb-main" if main else None), class_="lb-row"), novalidate=True)

@@ -69,6 +69,7 @@ def _stands(allocation: Allocation) -> str:
     found = read_allocation(allocations_directory()/f"{allocation.name}.json") or {}
     run, queue = found.get("run"), found.get("queue") or []
     parts = [f"{allocation.count} rank{'s' * (allocation.count > 1)} on {', '.join(found.get('labels') or allocation.device_ids)}",
+             f"{found['engine']} job {found['job']}" if found.get("job") else "", found.get("missing") or "",
              f"run {run}" if run else found.get("state", ""), f"{len(queue)} more in line" if queue else "", found.get("warning") or ""]
     return ", ".join(p for p in parts if p)
 
@@ -92,7 +93,8 @@ def _other(a: Allocator, found: dict) -> Markup:
 def _draw_allocator(a: Allocator) -> Markup:
     "The page of an Allocator."
     own, rest = own_allocations(), others()
-    form = waiting_markup(a.taking) if a.taking.waiting else allocation_form(list(dict.fromkeys(row.device.kind for row in a.devices)), not own)
+    kinds = list(dict.fromkeys(row.device.kind for row in a.devices))
+    form = waiting_markup(a.taking) if a.taking.waiting else allocation_form(kinds, not own, a.taking.values)
     if own and not a.taking.waiting: form = tag("details", tag("summary", "take more devices"), form)
     left = tag("details", tag("summary", f"{len(rest)} other allocation{'s' * (len(rest) > 1)}"), *(_other(a, o) for o in rest),
                open=any(o["orphan"] for o in rest)) if rest else None

@@ -90,7 +90,7 @@ export function Allocations({ active }: { active: boolean }): JSX.Element {
   const asked = useRows(bench.requests, active);
   const kinds = useRows(bench.devices, active && form.stage !== 'closed');
   const requests = [...asked.rows.values()].filter(r => (r.state === 'waiting' || r.state === 'failed') && !form.shows(r.id));
-  const inRequests = new Set([...asked.rows.values()].map(r => r.name));
+  const inRequests = new Set([...asked.rows.values()].filter(r => r.state === 'waiting').map(r => r.name)); // what was granted may be back in line
   // one that waits stands under requests, unless it is somebody else's
   const rows = useMemo(() => [...found.rows.values()].sort((a, b) => b.created - a.created), [found.version]).filter(r => r.state !== 'waiting' || !inRequests.has(r.name));
   const nothing = !rows.length && !requests.length && form.stage === 'closed';

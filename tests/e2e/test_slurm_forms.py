@@ -1,4 +1,4 @@
-"""The sidebar's form on a real Slurm: two ranks are asked for while others have the nodes, waited for, seen with their job, and released."""
+"""The forms of the sidebar and of a cell on a real Slurm: ranks are asked for while others have the nodes, seen with their job, and released."""
 import os
 import re
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import browser_page, environment, lab_server, release, until  # noqa: E402
+from lab import Notebook, browser_page, environment, lab_server, release, until, write_notebook  # noqa: E402
 from slurm_cluster import SlurmCluster  # noqa: E402
 from test_sidebar import Sidebar, launch  # noqa: E402
 
@@ -125,3 +125,35 @@ def test_two_ranks_on_slurm_from_the_form(sidebar, slurm: SlurmCluster, place, f
     card.wait_for(state="detached", timeout=60_000)
     until(lambda: slurm.job(job)["JobState"] in ("COMPLETED", "CANCELLED", "FAILED"), "the job is over", 30, lambda: slurm.job(job)["JobState"])
     slurm.wait_idle()
+
+
+def test_a_cells_form_has_slurms_fields_where_slurm_is_chosen(server, place, folder, slurm, screenshots):
+    write_notebook(folder/"cell.ipynb", ["import lepton_bench as lb", "allocator = lb.widgets.Allocator()\nallocator"])
+    with browser_page() as page:
+        try:
+            notebook = Notebook(page, server, "cell.ipynb")
+            notebook.run_all()
+            form = notebook.panel.locator(".lb-page form")
+            engine = form.get_by_label("engine")
+            engine.wait_for(timeout=60_000)
+            limit, memory = form.get_by_label("time limit"), form.get_by_label("memory")
+            assert not limit.is_visible() and memory.is_visible()
+            engine.select_option("slurm")
+            assert limit.is_visible() and form.get_by_label("more sbatch flags").is_visible() and not memory.is_visible()
+            form.get_by_label("kind").select_option("cpu")
+            for label, text in (("time limit", "soon"), ("nodes", "2"), ("more sbatch flags", "--comment cell")): form.get_by_label(label).fill(text)
+            form.get_by_label("name", exact=True).fill("of-a-cell")
+            form.get_by_role("button", name="Allocate").click()
+            until(lambda: "time is minutes" in notebook.panel.locator(".lb-page").inner_text(), "what is wrong is said", 30)
+            assert limit.input_value() == "soon" and engine.input_value() == "slurm", "nothing typed is lost"
+            for dark in (True, False) if os.environ.get("LEPTON_BENCH_SCREENSHOTS") else ():
+                notebook.theme(dark)
+                notebook.show("allocator", screenshots/f"cell-slurm-form-{'dark' if dark else 'light'}.png")
+            limit.fill("30")
+            form.get_by_role("button", name="Allocate").click()
+            notebook.panel.locator(".lb-page").get_by_role("button", name="Release").wait_for(timeout=90_000)
+            job, comment = slurm.command("squeue", "--noheader", "--format=%A %k", "--name=lepton-of-a-cell").split()
+            assert slurm.job(job)["TimeLimit"] == "00:30:00" and slurm.job(job)["NumNodes"] == "2" and comment == "cell"
+            notebook.panel.locator(".lb-page").get_by_role("button", name="Release").click()
+            until(lambda: slurm.job(job)["JobState"] in ("COMPLETED", "CANCELLED", "FAILED"), "the job is over", 30, lambda: slurm.job(job)["JobState"])
+        finally: release(place.environment())
