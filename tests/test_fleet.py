@@ -17,10 +17,10 @@ from live_kernel import Kernel
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.errors import BenchError
+from lepton_bench.errors import AllocationError, BenchError
 from lepton_bench.run import connect
 from lepton_bench.runs.checkpoints import list_checkpoints
-from lepton_bench.workers.channel import encode, readable
+from lepton_bench.workers.channel import Client, encode
 from lepton_bench.workers.links import Keys, Link, read_keys
 
 SIMULATED = ["env", "LEPTON_BENCH_SIMULATED=1"]
@@ -195,13 +195,13 @@ def test_who_has_not_the_keys_gets_nothing_and_is_not_heard(alloc, two, tmp_path
     until(spent.exists, patience(20), "the function of somebody with the keys")
 
 
-def test_other_keys_get_no_answer_and_a_client_says_so(alloc, two):
-    keys, where = read_keys(two[1].folder/"keys.json"), alloc.info["link"]
+def test_a_client_with_other_keys_gets_no_answer_and_says_so(alloc, two):
     import zmq
-    link = Link(["127.0.0.1"], where["port"], Keys(keys.server, *(k.decode() for k in zmq.curve_keypair())))
-    link.send({"op": "describe", "number": 1})
-    assert not readable([link], 1.)
-    link.close()
+    keys, where = read_keys(two[1].folder/"keys.json"), alloc.info["link"]
+    other = Keys(keys.server, *(k.decode() for k in zmq.curve_keypair()))
+    client = Client(None, alloc.supervisor, f"allocation {alloc.name!r}", lambda seconds: Link(where["hosts"], where["port"], other, timeout=seconds))
+    with pytest.raises(AllocationError, match="did not answer 'describe' within 2"): client.request("describe", timeout=2)
+    client.close()
 
 
 def test_keys_that_others_can_read_are_refused(alloc, two):
@@ -248,6 +248,17 @@ def test_release_ends_everything():
         alloc.release()
         assert found.process.wait(patience(10)) == 0 and not all_gone(everybody, patience(5)) and not any(p.exists() for p in found.places)
         assert not found.folder.exists() and not found.file() and alloc.name not in [a["name"] for a in lb.allocations()]
+
+
+def test_release_ends_also_an_agent_that_is_stopped():
+    with hosts(["n1", "n2"], 2, SIMULATED) as (alloc, found):
+        alloc.launch(os.getpid).wait(patience(30))
+        everybody = [p for node in ("n1", "n2") for p in found.family(node)]
+        os.kill(found.agents()["n2"].pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        alloc.release()
+        assert found.process.wait(patience(20)) == 0 and time.monotonic() - begun < patience(20), "by itself, not killed by us"
+        assert not all_gone(everybody, patience(5)) and not any(p.exists() for p in found.places)
 
 
 def test_an_idle_allocation_is_given_back(monkeypatch):

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,15 @@ class CommandPlacement:
             if not self.closing: found |= {node: how for node in nodes if self.newest[node] is process}
         return found
 
-    def close(self, timeout: float = 20.) -> None:
-        self.closing, end = True, time.monotonic() + timeout
-        for _, process, *_ in self.started:
-            try: process.wait(max(.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.terminate()
-                try: process.wait(5.)
-                except subprocess.TimeoutExpired: process.kill(); process.wait()
-        self.started = []
+    def close(self, patience: Sequence[float] = (8., 4., 4.)  # seconds until those that are left are asked to end, are killed, are left alone
+              ) -> None:
+        self.closing = True
+        for seconds, ask in zip(patience, (subprocess.Popen.terminate, subprocess.Popen.kill, subprocess.Popen.poll)):
+            end = time.monotonic() + seconds
+            for _, process, *_ in self.started:
+                with suppress(subprocess.TimeoutExpired): process.wait(max(0., end - time.monotonic()))
+            self.started = [entry for entry in self.started if entry[1].poll() is None]
+            for _, process, *_ in self.started: ask(process)
 
 # %% ../../nbs/workers/491_job.ipynb #915ef52a
 def live_in_job(folder: Path,
