@@ -171,7 +171,7 @@ def pytest_tests(env: dict[str, str]) -> Report:
     with tempfile.TemporaryDirectory(prefix="lb-junit-", dir="/tmp") as folder:
         def round_of(name: str, *arguments: str | Path) -> list[Case]:
             results, start = Path(folder)/f"{name}.xml", time.monotonic()
-            ok, log = call([sys.executable, "-m", "pytest", "-q", "--color=no", "--tb=short", f"--junitxml={results}", *arguments], env, 1200)
+            ok, log = call([sys.executable, "-m", "pytest", "-q", "--color=no", "--tb=short", f"--junitxml={results}", *arguments], env, 2700)
             report.parts[name] = round(time.monotonic() - start)
             return cases_of(results, ok, log)
         beside = round_of("side by side", *files, "-m", "not alone", "--numprocesses", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
