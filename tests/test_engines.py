@@ -80,12 +80,16 @@ def test_a_failure_names_its_rank_and_leaves_the_allocation_usable(engine: str) 
 
 def test_a_killed_rank_and_the_next_attempt(engine: str) -> None:
     def train() -> int:
+        import torch.distributed
+
         import lepton_bench as lb
         start = (lb.load_checkpoint() or {"step": 0})["step"]
         for step in range(start, 20):
             lb.log(step=step, value=step)
             if step == 10: lb.save_checkpoint({"step": 10}, 10)
-            if step == 15 and start == 0 and os.environ["RANK"] == "1": os.kill(os.getpid(), signal.SIGKILL)
+            if step == 15 and start == 0:
+                torch.distributed.barrier()  # rank 0 has heard that the checkpoint counts
+                if os.environ["RANK"] == "1": os.kill(os.getpid(), signal.SIGKILL)
         return start
     with lb.allocate(2, engine=engine) as alloc:
         run = alloc.options(max_restarts=1).launch(train)
