@@ -228,7 +228,9 @@ class SlurmEngine:
         return True
 
     def logs(self, handle: Handle) -> str: return supervisor_log(handle.name)
-    def reattach(self, data: dict) -> Handle: return Handle(self.name, data["name"], {"job": data["job"]})
+    def reattach(self, data: dict) -> Handle:
+        if not data.get("job"): raise AllocationError(f"allocation {data['name']} is being submitted to Slurm this moment: try again in a second")
+        return Handle(self.name, data["name"], {"job": data["job"]})
 
 # %% ../../nbs/engines/42_slurm.ipynb #3ecfc2fa
 def tidy(name: str, job: int) -> None:
