@@ -77,6 +77,7 @@ $(VENV)/ready-lab $(VENV)/ready-dev: $(VENV)/ready-%: pyproject.toml constraints
 	@$(MAKE) --silent -j2 $(VENV)/has-torch $(PLOT)
 	echo "set-up: packages"
 	{ grep -v '^torch==' constraints.txt; echo "torch==$$($(call torch,$(VENV)/bin/python))"; } > $(VENV)/constraints.txt
+	[ -e $(PLOT) ] || export LEPTON_BENCH_WITHOUT_PANELS=1  # that there are none was said when they were to be built
 	$(VENV)/bin/pip install -q --no-compile -c $(VENV)/constraints.txt -e '.$(if $(filter dev,$*),[dev])'
 	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # on all cores; some packages carry files that are no Python
 	touch $@
