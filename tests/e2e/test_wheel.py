@@ -63,8 +63,8 @@ def no_node(tmp_path_factory) -> str: return path_without_node(tmp_path_factory.
 @pytest.fixture
 def clone(tmp_path) -> Path:
     "What `pip install git+...` or a fresh clone builds from: the files in git and those that will be, nothing that was built."
-    names = call("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "extension", "lepton_bench", "jupyter-config", "*.md", "*.toml", "LICENSE",
-                 "Makefile", "constraints.txt", "settings.ini", ".gitignore", cwd=REPOSITORY)
+    names = call("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "extension", "lepton_bench", "jupyter-config", "*.md", "*.toml",
+                 "LICENSE", "Makefile", "constraints.txt", "settings.ini", ".gitignore", cwd=REPOSITORY)
     for name in filter(None, names.split("\0")):
         if not (REPOSITORY/name).is_file(): continue
         (tmp_path/"clone"/name).parent.mkdir(parents=True, exist_ok=True)
