@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EXPRESSIONS, KernelError, readReply, startOf, valuesToSend, type Field } from '../src/notebook/answers';
-import { UNKNOWN_NAMES, attachCode, checkForm, checkMemory, checkWhole, launchCode, pythonText, type Names } from '../src/notebook/code';
+import { UNKNOWN_NAMES, attachCode, checkForm, checkMemory, checkWhole, launchCode, pythonText, type Names } from '../src/shared/python';
 import { countAhead, percent, sayState, stateOf } from '../src/notebook/state';
 import type { AllocationRow, RequestRow, RunRow } from '../src/tokens';
 

@@ -2,7 +2,7 @@
 import { Notification } from '@jupyterlab/apputils';
 import { refreshIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import { releaseIcon } from '../sidebar/icons';
+import { releaseIcon } from '../shared/icons';
 import { CommandIDs, type AllocationRow } from '../tokens';
 import { choose, confirm, rowsOf } from './choose';
 import type { Tools } from './once';

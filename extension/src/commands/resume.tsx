@@ -5,8 +5,8 @@ import { HTMLSelect, UseSignal } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
 import { Panel } from '@lumino/widgets';
 import { SteadyDialog } from '../dialog';
-import { checkWhole } from '../notebook/code';
-import { Row, Text } from '../notebook/form';
+import { checkWhole } from '../shared/python';
+import { Row, Text } from '../shared/form';
 import type { AllocationRow, ResumePlace, RunFacts } from '../tokens';
 
 type Resume<T> = (place: ResumePlace) => Promise<T>;

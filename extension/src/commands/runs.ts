@@ -2,7 +2,7 @@
 import { Clipboard, Notification } from '@jupyterlab/apputils';
 import { copyIcon, deleteIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import { going, isResumable, sortRuns } from '../sidebar/filter';
+import { going, isResumable, sortRuns } from '../shared/runs';
 import { CommandIDs, type RunRow, type Status } from '../tokens';
 import { choose, confirm, rowsOf } from './choose';
 import type { Tools } from './once';

@@ -5,7 +5,7 @@ import { notebookIcon, refreshIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { SteadyDialog } from '../dialog';
 import { RequestError } from '../request';
-import { going } from '../sidebar/filter';
+import { going } from '../shared/runs';
 import { CommandIDs, type Changed, type Status } from '../tokens';
 import type { Tools } from './once';
 

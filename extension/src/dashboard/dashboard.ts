@@ -14,7 +14,7 @@ import { LogsPage } from './logs';
 import { PlotsPage } from './plots';
 import { RanksPage } from './ranks';
 import { SetsPage } from './setspage';
-import { isHeadless, runs } from '../sidebar/filter';
+import { isHeadless, runs } from '../shared/runs';
 import { fileName, isOver, requestOf, requestText, statusText, waitingText } from './texts';
 import { action, attempt, OutputItem, ResumeItem, StatusItem, StopItem } from './toolbar';
 

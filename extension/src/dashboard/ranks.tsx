@@ -6,7 +6,7 @@ import * as React from 'react';
 import type { IBench, RunDetail, Standing } from '../tokens';
 import { frameOf, groupsOf, isOdd, stallOf } from './stacks';
 import { timeText } from './texts';
-import { runs } from '../sidebar/filter';
+import { runs } from '../shared/runs';
 
 /** Stacks, and when they were taken: null, when the run was found to stand still. */
 interface Look extends Standing {

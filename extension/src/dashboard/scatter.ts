@@ -1,5 +1,5 @@
 /** Where the points of a scatter plot stand; pure. */
-import { given, value } from '../sidebar/format';
+import { given, value } from '../shared/format';
 import type { Plain } from '../tokens';
 
 export interface Scale {

@@ -1,7 +1,7 @@
 /** A value over a parameter: one point a set. The table beside it says the same. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
-import { value } from '../sidebar/format';
+import { value } from '../shared/format';
 import type { Plain, RunRow } from '../tokens';
 import { scaleOf } from './scatter';
 import type { Column } from './sets';

@@ -1,5 +1,5 @@
 /** The sets of a sweep as a table that can be sorted; pure. */
-import { value } from '../sidebar/format';
+import { value } from '../shared/format';
 import type { Plain, RunRow } from '../tokens';
 
 export type Group = 'parameter' | 'value' | 'fact';

@@ -4,9 +4,9 @@ import { caretDownIcon, caretUpIcon, HTMLSelect, ReactWidget } from '@jupyterlab
 import type { CommandRegistry } from '@lumino/commands';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
-import { given, setsText, value } from '../sidebar/format';
-import { useNow, useRows } from '../sidebar/hooks';
-import { inSight } from '../sidebar/window';
+import { given, setsText, value } from '../shared/format';
+import { useNow, useRows } from '../shared/hooks';
+import { inSight } from '../shared/window';
 import { CommandIDs, type IBench, type Plain, type RunDetail, type RunRow, type Sets } from '../tokens';
 import { statusIcon } from './icons';
 import { pointsOf, Scatter } from './scatterview';

@@ -1,7 +1,7 @@
 /** Numbers and states in words. Pure functions. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { AllocationRow, RequestRow, RunDetail, Status } from '../tokens';
-import { going } from '../sidebar/filter';
+import { going } from '../shared/runs';
 
 export function bytesText(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];

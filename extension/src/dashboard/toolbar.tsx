@@ -6,8 +6,8 @@ import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 import { CommandIDs, type IBench, type RequestRow, type RunDetail, type RunRow } from '../tokens';
 import { statusIcon } from './icons';
-import { setsText } from '../sidebar/format';
-import { isResumable, runs } from '../sidebar/filter';
+import { setsText } from '../shared/format';
+import { isResumable, runs } from '../shared/runs';
 import { durationText, elapsed, isOver, statusText } from './texts';
 
 const PATIENCE = 5000; // milliseconds after Stop; then Kill is offered

@@ -3,7 +3,7 @@ import { Clipboard } from '@jupyterlab/apputils';
 import { copyIcon, HTMLSelect, refreshIcon, UseSignal } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { useState } from 'react';
-import { Held, Row, Text } from '../notebook/form';
+import { Held, Row, Text } from '../shared/form';
 import type { Changed, ParameterField } from '../tokens';
 import type { HeadlessModel } from './model';
 

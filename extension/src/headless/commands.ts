@@ -2,7 +2,7 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { headlessIcon } from '../notebook/icons';
+import { headlessIcon } from '../shared/icons';
 import { CommandIDs, type IBench } from '../tokens';
 import { HeadlessDialog } from './dialog';
 import { HeadlessModel, type Document } from './model';

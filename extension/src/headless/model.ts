@@ -1,7 +1,7 @@
 /** The state of the headless dialog; no React, no widgets. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Signal, type ISignal } from '@lumino/signaling';
-import { checkWhole } from '../notebook/code';
+import { checkWhole } from '../shared/python';
 import type { Changed, IBench, NotebookForm, ParameterField, SweepOptions } from '../tokens';
 import { readValues, shellWord, writeValues, type Read, type Value } from './values';
 

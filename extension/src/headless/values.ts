@@ -1,6 +1,6 @@
 /** Values as a person types them, as JSON takes them, and as a shell does; pure. */
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { pythonText } from '../notebook/code';
+import { pythonText } from '../shared/python';
 import type { ParameterField } from '../tokens';
 
 type Translate = Pick<TranslationBundle, '__'>;

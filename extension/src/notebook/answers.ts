@@ -1,6 +1,6 @@
 /** What a kernel is asked, and what its answer means; pure. */
 import type { TranslationBundle } from '@jupyterlab/translation';
-import type { Names } from './code';
+import type { Names } from '../shared/python';
 
 type Translate = Pick<TranslationBundle, '__'>;
 

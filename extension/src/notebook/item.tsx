@@ -6,7 +6,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 import type { Menu } from '@lumino/widgets';
 import { Bystander } from './bystander';
-import { devicesIcon } from './icons';
+import { devicesIcon } from '../shared/icons';
 import { menuItems } from './menu';
 import { sayState, type Said } from './state';
 import type { IBench } from '../tokens';

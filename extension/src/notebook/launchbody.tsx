@@ -1,7 +1,8 @@
 /** What the launch dialog shows; a function of its model. */
 import { HTMLSelect, UseSignal, refreshIcon } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { FieldRow, Held, Row, Text } from './form';
+import { Held, Row, Text } from '../shared/form';
+import { FieldRow } from './fields';
 import type { LaunchModel, Place } from './launchmodel';
 import { devicesText } from './state';
 

@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { Signal, type ISignal } from '@lumino/signaling';
 import type { AllocationRow } from '../tokens';
 import { EXPRESSIONS, KernelError, startOf, valuesToSend, type Filled, type Introspection, type Launchable, type Value } from './answers';
-import { checkForm, launchCode, type LaunchForm, type Where } from './code';
+import { checkForm, launchCode, type LaunchForm, type Where } from '../shared/python';
 import type { IAsker } from './kernel';
 import type { NotebookState } from './state';
 

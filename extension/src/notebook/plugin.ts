@@ -5,7 +5,6 @@ import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { DOMAIN, IBench } from '../tokens';
-import { addHeadlessCommand } from '../headless/commands';
 import { addNotebookCommands, type Afterwards } from './commands';
 import { DevicesItem } from './item';
 import { NotebookCommandIDs } from './menu';
@@ -36,7 +35,6 @@ export const notebookPlugin: JupyterFrontEndPlugin<void> = {
     const translator = given ?? nullTranslator;
     const trans = translator.load(DOMAIN);
     const items = new Map<NotebookPanel, DevicesItem>();
-    addHeadlessCommand({ app, bench, tracker, trans });
     addNotebookCommands({ app, bench, tracker, items, translator, trans, afterwards: followSetting(settings) });
     toolbars?.addFactory<NotebookPanel>('Notebook', 'lepton-bench-devices', panel => {
       const item = new DevicesItem(panel, bench, app.commands, trans);

@@ -7,8 +7,8 @@ import { Signal } from '@lumino/signaling';
 import { Panel } from '@lumino/widgets';
 import { SteadyDialog } from '../dialog';
 import type { AllocateOptions, DeviceRow, IBench, ITable } from '../tokens';
-import { checkMemory, checkWhole } from './code';
-import { Row, Text } from './form';
+import { checkMemory, checkWhole } from '../shared/python';
+import { Row, Text } from '../shared/form';
 
 /** What has been filled in. */
 class Wish {

@@ -5,8 +5,8 @@ import { memo, useMemo } from 'react';
 import { CommandIDs, type AllocationRow, type RequestRow } from '../tokens';
 import { useBench } from './context';
 import { FormView } from './formview';
-import { useRows, useSignal } from './hooks';
-import { releaseIcon } from './icons';
+import { useRows, useSignal } from '../shared/hooks';
+import { releaseIcon } from '../shared/icons';
 import { Ago, Empty, IconCommand, Pending, TextCommand } from './pieces';
 
 const stateText = (state: AllocationRow['state'], trans: TranslationBundle): string =>

@@ -4,8 +4,8 @@ import { memo, useMemo } from 'react';
 import type { DeviceRow } from '../tokens';
 import { useBench } from './context';
 import { DeviceTable } from './devicetable';
-import { bytes, share } from './format';
-import { useRows, useSignal } from './hooks';
+import { bytes, share } from '../shared/format';
+import { useRows, useSignal } from '../shared/hooks';
 import { Ago, Bar, Empty, Pending } from './pieces';
 import { Sparkline } from './sparkline';
 

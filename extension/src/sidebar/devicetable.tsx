@@ -3,7 +3,7 @@ import { memo } from 'react';
 import type { DeviceRow } from '../tokens';
 import { useBench } from './context';
 import { foreignText, stateText } from './devices';
-import { bytes } from './format';
+import { bytes } from '../shared/format';
 import { lastMinutes, summary } from './history';
 
 const Line = memo(({ row, minutes }: { row: DeviceRow; minutes: number }) => {

@@ -3,7 +3,7 @@ import { useId, useLayoutEffect, useRef, type ReactNode } from 'react';
 import type { DeviceRow } from '../tokens';
 import { useBench } from './context';
 import type { AllocateForm, Fields } from './form';
-import { useFocus, useSignal } from './hooks';
+import { useFocus, useSignal } from '../shared/hooks';
 import { Ago } from './pieces';
 
 function Field({ label, wide, children }: { label: string; wide?: boolean; children: (id: string) => ReactNode }): JSX.Element {

@@ -8,7 +8,7 @@ import { CommandIDs } from '../tokens';
 import { Allocations } from './allocations';
 import type { Bench } from './context';
 import { Devices } from './devices';
-import { benchIcon } from './icons';
+import { benchIcon } from '../shared/icons';
 import { TitleCommand, Trouble } from './pieces';
 import { Runs, type RunsProps } from './runs';
 import { Section } from './section';

@@ -3,8 +3,8 @@ import type { LabIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { memo, useEffect, useReducer, type ReactNode } from 'react';
 import { useBench, type Bench } from './context';
-import { duration } from './format';
-import { useBusy, useNow, useSignal } from './hooks';
+import { duration } from '../shared/format';
+import { useBusy, useNow, useSignal } from '../shared/hooks';
 
 /** A command as a small button with an icon; busy until it is done. */
 export function IconCommand(props: { command: string; args: ReadonlyPartialJSONObject; icon: LabIcon; name: string; tab?: number; enabled?: boolean }): JSX.Element | null {

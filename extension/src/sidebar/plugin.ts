@@ -6,7 +6,7 @@ import { tableRowsIcon, addIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { CommandIDs, DOMAIN, IBench, IPreferences } from '../tokens';
 import { AllocateForm } from './form';
-import { benchIcon } from './icons';
+import { benchIcon } from '../shared/icons';
 import { BenchSidebar, type Layout } from './panel';
 
 const KEY = 'lepton-bench:sidebar';

@@ -4,9 +4,9 @@ import { caretDownIcon, caretRightIcon, deleteIcon, runIcon, stopIcon } from '@j
 import { memo, type KeyboardEvent } from 'react';
 import { CommandIDs, type RunRow, type Status } from '../tokens';
 import { useBench } from './context';
-import { going, isHeadless, isResumable, runs } from './filter';
-import { duration, given, setsText, share, timeLeft, value } from './format';
-import { useNow } from './hooks';
+import { going, isHeadless, isResumable, runs } from '../shared/runs';
+import { duration, given, setsText, share, timeLeft, value } from '../shared/format';
+import { useNow } from '../shared/hooks';
 import { Ago, Bar, IconCommand } from './pieces';
 import type { Line } from './tree';
 

@@ -2,12 +2,12 @@
 import { useCallback, useDeferredValue, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
 import { CommandIDs, type RunRow } from '../tokens';
 import { useBench } from './context';
-import { going, sortRuns, type Filter } from './filter';
-import { useRows } from './hooks';
+import { going, sortRuns, type Filter } from '../shared/runs';
+import { useRows } from '../shared/hooks';
 import { Empty, Pending } from './pieces';
 import { RunLine, statusText } from './runrow';
 import { arrange, parentOf, type Line } from './tree';
-import { inSight, reveal, step } from './window';
+import { inSight, reveal, step } from '../shared/window';
 
 const STATUSES = ['running', 'stalled', 'waiting', 'done', 'failed', 'stopped', 'lost', 'damaged'] as const;
 const LINES = 3.7; // height of a row in font sizes

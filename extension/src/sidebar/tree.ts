@@ -1,6 +1,6 @@
 /** Runs with what they have begun below them, as lines of one list. */
 import type { RunRow } from '../tokens';
-import { going, type Filter } from './filter';
+import { going, type Filter } from '../shared/runs';
 
 export interface Line {
   row: RunRow;

@@ -3,8 +3,8 @@ import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/applica
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
-import { useRows } from '../sidebar/hooks';
-import { benchIcon } from '../sidebar/icons';
+import { useRows } from '../shared/hooks';
+import { benchIcon } from '../shared/icons';
 import { CommandIDs, DOMAIN, IBench } from '../tokens';
 import { summarize } from './summary';
 

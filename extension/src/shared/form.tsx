@@ -1,8 +1,5 @@
-/** One field of the launch form, as a person fills it in. */
-import { HTMLSelect } from '@jupyterlab/ui-components';
-import type { TranslationBundle } from '@jupyterlab/translation';
+/** Rows and text inputs of a dialog's form. */
 import { useEffect, useRef, type ReactNode } from 'react';
-import type { Field, Value } from './answers';
 
 interface RowProps {
   id: string;
@@ -76,43 +73,5 @@ export function Text({ id, value, set, leave, help, problem, required, placehold
       onChange={event => set(event.target.value)}
       onBlur={leave}
     />
-  );
-}
-
-interface FieldProps {
-  field: Field;
-  value: Value;
-  problem: string;
-  set: (value: Value) => void;
-  leave: () => void;
-  trans: TranslationBundle;
-}
-
-/** The input that fits a kind of argument. */
-function Input({ id, field, value, problem, set, leave, trans }: FieldProps & { id: string }): JSX.Element {
-  const { kind, help, required } = field;
-  const described = describedBy(id, help, problem);
-  if (kind === 'bool') {
-    return <input id={id} type="checkbox" className="jp-mod-styled jp-lb-nb-check" checked={value === true} aria-describedby={described} onChange={event => set(event.target.checked)} />;
-  }
-  if (kind === 'choice') {
-    return (
-      <HTMLSelect id={id} value={value as string} aria-required={required} aria-invalid={!!problem} aria-describedby={described} onChange={event => set(event.target.value)} onBlur={leave}>
-        {!field.initial && <option value="">{required ? trans.__('choose…') : trans.__('as it is')}</option>}
-        {field.choices.map(choice => <option key={choice} value={choice}>{choice}</option>)}
-      </HTMLSelect>
-    );
-  }
-  const placeholder = field.default || required ? undefined : trans.__('as it is');
-  return <Text {...{ id, set, leave, help, problem, required, placeholder }} value={value as string} numeric={kind === 'int' || kind === 'float'} code={kind === 'literal'} />;
-}
-
-export function FieldRow(props: FieldProps): JSX.Element {
-  const { field, problem } = props;
-  const id = `jp-lb-nb-argument-${field.name}`;
-  return (
-    <Row id={id} label={field.name} detail={field.annotation} help={field.help} problem={problem} required={field.required}>
-      <Input {...props} id={id} />
-    </Row>
   );
 }

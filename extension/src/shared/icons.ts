@@ -1,3 +1,4 @@
+/** Icons that several panels use. */
 import { LabIcon } from '@jupyterlab/ui-components';
 
 const svg = (path: string): string => `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161">${path}</g></svg>`;
@@ -18,4 +19,24 @@ export const launchIcon = new LabIcon({
 export const headlessIcon = new LabIcon({
   name: 'lepton-bench:headless',
   svgstr: svg('<path fill-rule="evenodd" d="M3 3h8v8H3zm2 2v4h4V5zM13 3h8v8h-8zm2 2v4h4V5zM3 13h8v8H3zm2 2v4h4v-4z"/><path d="M14 13l8 4.500-8 4.500z"/>')
+});
+
+/** lepton_bench: a bench of devices with pins. */
+export const benchIcon = new LabIcon({
+  name: 'lepton-bench:bench',
+  svgstr: `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
+  <g class="jp-icon3" fill="#616161">
+    <path fill-rule="evenodd" d="M7 5h10a2 2 0 0 1 2 2v10a2 2 0 0 1-2 2H7a2 2 0 0 1-2-2V7a2 2 0 0 1 2-2zm0 2v10h10V7z"/>
+    <path d="M8.500 13h2v2.500h-2zM11.500 10.500h2v5h-2zM14.500 8.500h1.500v7h-1.500z"/>
+    <path d="M8 2h2v3H8zM14 2h2v3h-2zM8 19h2v3H8zM14 19h2v3h-2zM2 8h3v2H2zM2 14h3v2H2zM19 8h3v2h-3zM19 14h3v2h-3z"/>
+  </g>
+</svg>`
+});
+
+/** Give back: an arrow out of a box. */
+export const releaseIcon = new LabIcon({
+  name: 'lepton-bench:release',
+  svgstr: `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
+  <path class="jp-icon3" fill="#616161" d="M12 3l6 6h-4v6h-4V9H6zM4 17h16v3H4z"/>
+</svg>`
 });
