@@ -124,11 +124,11 @@ def lint(env: dict[str, str]) -> Report:
 
 
 def typescript(env: dict[str, str]) -> Report:
-    "The browser's side: types, and unit tests of what happens to the data before it is drawn."
+    "The browser's side: types, lint and format, and unit tests of what happens to the data before it is drawn."
     report, folder = Report(), REPOSITORY/"extension"
     if not (folder/"node_modules").is_dir():
         return Report(skipped=["extension/: it is not set up (Node 20 or newer, then: cd extension && npm ci && npm run build)"])
-    report.add("tsc", *call(["npm", "run", "--silent", "check"], env, 120, cwd=folder))
+    report.add("tsc and Biome", *call(["npm", "run", "--silent", "check"], env, 120, cwd=folder))
     ok, log = call(["npm", "test", "--silent"], env, 120, cwd=folder)
     passed, failed = (re.search(rf"(?m)^# {word} (\d+)$", log) for word in ("pass", "fail"))
     if ok and passed and failed and failed[1] == "0": report.passed += int(passed[1])

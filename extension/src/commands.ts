@@ -12,8 +12,20 @@ import { addOnTarget } from './commands/target';
 import { CommandIDs, DOMAIN, IBench, IPreferences } from './tokens';
 
 /** Those that make sense without a place that was clicked. */
-const IN_PALETTE = [CommandIDs.openSidebar, CommandIDs.allocate, CommandIDs.release, CommandIDs.restart, CommandIDs.attach, CommandIDs.openRun,
-  CommandIDs.stopRun, CommandIDs.resumeRun, CommandIDs.removeRun, CommandIDs.launch, CommandIDs.runHeadless, CommandIDs.devicesTable];
+const IN_PALETTE = [
+  CommandIDs.openSidebar,
+  CommandIDs.allocate,
+  CommandIDs.release,
+  CommandIDs.restart,
+  CommandIDs.attach,
+  CommandIDs.openRun,
+  CommandIDs.stopRun,
+  CommandIDs.resumeRun,
+  CommandIDs.removeRun,
+  CommandIDs.launch,
+  CommandIDs.runHeadless,
+  CommandIDs.devicesTable
+];
 
 export const commandsPlugin: JupyterFrontEndPlugin<void> = {
   id: 'lepton-bench:commands',
@@ -21,7 +33,14 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IBench, IPreferences],
   optional: [ITranslator, ICommandPalette, INotebookTracker],
-  activate: (app: JupyterFrontEnd, bench: IBench, preferences: IPreferences, translator: ITranslator | null, palette: ICommandPalette | null, notebooks: INotebookTracker | null) => {
+  activate: (
+    app: JupyterFrontEnd,
+    bench: IBench,
+    preferences: IPreferences,
+    translator: ITranslator | null,
+    palette: ICommandPalette | null,
+    notebooks: INotebookTracker | null
+  ) => {
     const trans = (translator ?? nullTranslator).load(DOMAIN);
     const tools = { commands: app.commands, bench, preferences, trans, once: new Once() };
     addAllocationCommands(tools);

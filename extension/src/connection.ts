@@ -31,13 +31,19 @@ export class Connection {
   connected = false;
   paused = false;
 
-  constructor(private readonly open: () => WebSocket, private readonly refused: () => void = () => undefined) {}
+  constructor(
+    private readonly open: () => WebSocket,
+    private readonly refused: () => void = () => undefined
+  ) {}
 
   get changed(): ISignal<this, void> {
     return this._changed;
   }
 
-  /** Listen to a topic; what is returned ends it. The second to ask for a topic shares the first one's stream from now on. */
+  /**
+   * Listen to a topic; what is returned ends it. The second to ask for a topic shares the first one's stream from now
+   * on.
+   */
   subscribe(name: string, take: (message: TopicMessage) => void, resume: () => Since | null): () => void {
     const topic = this.topics.get(name) ?? { takers: new Set(), resume };
     topic.takers.add(take);
@@ -53,7 +59,10 @@ export class Connection {
     };
   }
 
-  /** Ask for series. Without a connection the question waits for one, and is asked again when it broke before the answer. */
+  /**
+   * Ask for series. Without a connection the question waits for one, and is asked again when it broke before the
+   * answer.
+   */
   ask(text: object, take: (answer: Answer) => void, owner: object = take): void {
     this.forget(owner);
     const id = ++this.number;

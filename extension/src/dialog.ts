@@ -4,7 +4,11 @@ import { Dialog } from '@jupyterlab/apputils';
 export class SteadyDialog<T> extends Dialog<T> {
   handleEvent(event: Event): void {
     const content = this.node.querySelector('.jp-Dialog-content');
-    if (['mousedown', 'click'].includes(event.type) && (event as MouseEvent).detail > 1 && !content?.contains(event.target as Node)) {
+    if (
+      ['mousedown', 'click'].includes(event.type) &&
+      (event as MouseEvent).detail > 1 &&
+      !content?.contains(event.target as Node)
+    ) {
       event.stopPropagation();
       event.preventDefault();
     } else super.handleEvent(event);

@@ -23,7 +23,11 @@ export interface Answer {
 /** Length of the header, the header, buffers one after another. */
 export function decodeAnswer(data: ArrayBuffer): Answer {
   const size = new DataView(data).getUint32(0, true);
-  const { id, sizes, reply } = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, size))) as { id: number; sizes: number[]; reply: unknown };
+  const { id, sizes, reply } = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, size))) as {
+    id: number;
+    sizes: number[];
+    reply: unknown;
+  };
   let at = 4 + size;
   return { id, reply, buffers: sizes.map(length => new DataView(data, (at += length) - length, length)) };
 }

@@ -7,4 +7,14 @@ import { modelPlugin, preferencesPlugin } from './plugin';
 import { sidebarPlugin } from './sidebar/plugin';
 import { statusbarPlugin } from './statusbar/plugin';
 
-export default [preferencesPlugin, modelPlugin, commandsPlugin, sidebarPlugin, statusbarPlugin, dashboardPlugin, notebookPlugin, headlessPlugin, displaysPlugin];
+export default [
+  preferencesPlugin,
+  modelPlugin,
+  commandsPlugin,
+  sidebarPlugin,
+  statusbarPlugin,
+  dashboardPlugin,
+  notebookPlugin,
+  headlessPlugin,
+  displaysPlugin
+];

@@ -14,7 +14,11 @@ export class LogFeed {
   private readonly end: () => void;
 
   constructor(connection: Connection, topic: string) {
-    this.end = connection.subscribe(topic, message => this.take(message), () => this.since);
+    this.end = connection.subscribe(
+      topic,
+      message => this.take(message),
+      () => this.since
+    );
   }
 
   get idle(): boolean {
@@ -33,7 +37,12 @@ export class LogFeed {
 
   private take(message: TopicMessage): void {
     if (message.error || (!this.since && !message.full)) return; // the tail of an earlier subscription
-    const chunk: LogChunk = { begin: message.begin as number, end: message.version!, text: message.text as string, full: !!message.full };
+    const chunk: LogChunk = {
+      begin: message.begin as number,
+      end: message.version!,
+      text: message.text as string,
+      full: !!message.full
+    };
     if (chunk.full) this.chunks = [];
     this.chunks.push(chunk);
     while (this.chunks.length > 1 && chunk.end - this.chunks[0].end > KEEP) this.chunks.shift();

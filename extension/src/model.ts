@@ -5,7 +5,24 @@ import { LogFeed } from './log';
 import type { Reply, Source, Want } from './plot/messages';
 import { addressOf, openSocket, request, send } from './request';
 import { Rows, Table } from './table';
-import type { AllocateOptions, AllocationRow, Changed, DeviceRow, IBench, ITable, LogChunk, NotebookForm, RequestRow, ResumePlace, Row, RunDetail, RunRow, ServerStatus, Standing, SweepOptions } from './tokens';
+import type {
+  AllocateOptions,
+  AllocationRow,
+  Changed,
+  DeviceRow,
+  IBench,
+  ITable,
+  LogChunk,
+  NotebookForm,
+  RequestRow,
+  ResumePlace,
+  Row,
+  RunDetail,
+  RunRow,
+  ServerStatus,
+  Standing,
+  SweepOptions
+} from './tokens';
 
 const LINGER = 5000; // milliseconds for which a table is kept after the last look
 
@@ -76,8 +93,13 @@ export class BenchModel implements IBench {
   series(run: string, options: { system?: boolean; names?: string[] | null } = {}): Source {
     const takers = new Set<(reply: Reply, buffers: DataView[]) => void>();
     return {
-      ask: (want: Want) => this.connection.ask({ run, system: options.system ?? false, names: options.names ?? null, want },
-        ({ reply, buffers }) => [...takers].forEach(take => take({ ...(reply as Reply), id: want.id } as Reply, buffers)), takers),
+      ask: (want: Want) =>
+        this.connection.ask(
+          { run, system: options.system ?? false, names: options.names ?? null, want },
+          ({ reply, buffers }) =>
+            [...takers].forEach(take => take({ ...(reply as Reply), id: want.id } as Reply, buffers)),
+          takers
+        ),
       listen: take => {
         takers.add(take);
         return () => {
@@ -106,30 +128,40 @@ export class BenchModel implements IBench {
   status = (): Promise<ServerStatus> => this.network.request('api/status');
   source = (run: string): ReturnType<IBench['source']> => this.network.request(`api/runs/${run}/source`);
   output = (run: string): Promise<Record<string, string>> => this.network.request(`api/runs/${run}/output`);
-  searchLog = (run: string, rank: number, text: string): ReturnType<IBench['searchLog']> => this.network.request(`api/runs/${run}/logs/${rank}?search=${encodeURIComponent(text)}`);
-  logPart = (run: string, rank: number, begin: number, end: number): ReturnType<IBench['logPart']> => this.network.request(`api/runs/${run}/logs/${rank}/part?begin=${begin}&end=${end}`);
+  searchLog = (run: string, rank: number, text: string): ReturnType<IBench['searchLog']> =>
+    this.network.request(`api/runs/${run}/logs/${rank}?search=${encodeURIComponent(text)}`);
+  logPart = (run: string, rank: number, begin: number, end: number): ReturnType<IBench['logPart']> =>
+    this.network.request(`api/runs/${run}/logs/${rank}/part?begin=${begin}&end=${end}`);
 
   metricsUrl(run: string, names: string[] = []): string {
-    return addressOf(`api/runs/${run}/metrics.csv`) + (names.length ? `?${names.map(n => `names=${encodeURIComponent(n)}`).join('&')}` : '');
+    return (
+      addressOf(`api/runs/${run}/metrics.csv`) +
+      (names.length ? `?${names.map(n => `names=${encodeURIComponent(n)}`).join('&')}` : '')
+    );
   }
 
   async allocate(options: AllocateOptions): Promise<string> {
     return (await this.network.send<{ id: string }>('POST', 'api/requests', options)).id;
   }
 
-  notebook = (path: string): Promise<NotebookForm> => this.network.request(`api/notebooks/parameters?path=${encodeURIComponent(path)}`);
+  notebook = (path: string): Promise<NotebookForm> =>
+    this.network.request(`api/notebooks/parameters?path=${encodeURIComponent(path)}`);
 
   async sweep(options: SweepOptions): Promise<string> {
     return (await this.network.send<{ id: string }>('POST', 'api/sweeps', options)).id;
   }
 
-  sweepAgain = (run: string, changed: Changed = 'refuse'): Promise<void> => this.network.send('POST', `api/sweeps/${run}/again`, { changed });
+  sweepAgain = (run: string, changed: Changed = 'refuse'): Promise<void> =>
+    this.network.send('POST', `api/sweeps/${run}/again`, { changed });
 
   cancel = (id: string): Promise<void> => this.network.send('DELETE', `api/requests/${id}`);
-  release = (name: string): Promise<void> => this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/release`, {});
-  restart = (name: string): Promise<void> => this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/restart`, {});
+  release = (name: string): Promise<void> =>
+    this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/release`, {});
+  restart = (name: string): Promise<void> =>
+    this.network.send('POST', `api/allocations/${encodeURIComponent(name)}/restart`, {});
   stacks = (run: string): Promise<Standing> => this.network.request(`api/runs/${run}/stacks`);
-  resumeRun = (run: string, place: ResumePlace): Promise<{ request: string | null }> => this.network.send('POST', `api/runs/${run}/resume`, place);
+  resumeRun = (run: string, place: ResumePlace): Promise<{ request: string | null }> =>
+    this.network.send('POST', `api/runs/${run}/resume`, place);
   stop = (run: string, kill = false): Promise<void> => this.network.send('POST', `api/runs/${run}/stop`, { kill });
   remove = (run: string): Promise<void> => this.network.send('DELETE', `api/runs/${run}`);
 

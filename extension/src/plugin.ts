@@ -14,7 +14,10 @@ export const preferencesPlugin: JupyterFrontEndPlugin<IPreferences> = {
   provides: IPreferences,
   activate: (_: JupyterFrontEnd, registry: ISettingRegistry | null): IPreferences => {
     const preferences = new Preferences();
-    registry?.load(preferencesPlugin.id).then(settings => preferences.follow(settings), error => console.warn('lepton_bench: no settings', error));
+    registry?.load(preferencesPlugin.id).then(
+      settings => preferences.follow(settings),
+      error => console.warn('lepton_bench: no settings', error)
+    );
     return preferences;
   }
 };

@@ -5,13 +5,19 @@ import { ServerConnection } from '@jupyterlab/services';
 const NAMESPACE = 'lepton-bench';
 
 export class RequestError extends Error {
-  constructor(readonly status: number, message: string, readonly type = '') {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly type = ''
+  ) {
     super(message);
   }
 }
 
-const REFUSED = 'The Jupyter server refuses this page. If you were logged out, or its token or password has changed: log in again, then reload the page. Runs and allocations go on.';
-const MISSING = 'The server extension of lepton_bench is not there: install lepton_bench in the environment of the Jupyter server, or run “jupyter server extension enable lepton_bench”, and start the server again.';
+const REFUSED =
+  'The Jupyter server refuses this page. If you were logged out, or its token or password has changed: log in again, then reload the page. Runs and allocations go on.';
+const MISSING =
+  'The server extension of lepton_bench is not there: install lepton_bench in the environment of the Jupyter server, or run “jupyter server extension enable lepton_bench”, and start the server again.';
 
 /** Ask the server; `path` is below its own address. */
 export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
@@ -31,12 +37,20 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
   }
   if (response.ok) return data as T;
   const { message: said, type } = (data ?? {}) as { message?: string; type?: string };
-  if (response.status === 401 || response.status === 403) throw new RequestError(response.status, `${REFUSED} (${said || response.statusText})`);
-  throw new RequestError(response.status, response.status === 404 && path === 'api/status' ? MISSING : said || `${response.status} ${response.statusText}`, type);
+  if (response.status === 401 || response.status === 403)
+    throw new RequestError(response.status, `${REFUSED} (${said || response.statusText})`);
+  throw new RequestError(
+    response.status,
+    response.status === 404 && path === 'api/status' ? MISSING : said || `${response.status} ${response.statusText}`,
+    type
+  );
 }
 
 export function send<T>(method: string, path: string, body?: object): Promise<T> {
-  return request<T>(path, { method, ...(body ? { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } } : {}) });
+  return request<T>(path, {
+    method,
+    ...(body ? { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } } : {})
+  });
 }
 
 export function addressOf(path: string): string {

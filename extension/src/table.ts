@@ -19,7 +19,11 @@ export class Rows<T extends Row> {
   private readonly end: () => void;
 
   constructor(connection: Connection, topic: string) {
-    this.end = connection.subscribe(topic, m => this.take(m as TableMessage<T>), () => this.since);
+    this.end = connection.subscribe(
+      topic,
+      m => this.take(m as TableMessage<T>),
+      () => this.since
+    );
   }
 
   get changed(): ISignal<this, void> {
@@ -50,7 +54,10 @@ export class Table<T extends Row> implements ITable<T> {
   private readonly _changed = new Signal<this, void>(this);
   private disposed = false;
 
-  constructor(private readonly source: Rows<T>, private readonly done: () => void) {
+  constructor(
+    private readonly source: Rows<T>,
+    private readonly done: () => void
+  ) {
     source.changed.connect(this.pass, this);
   }
 

@@ -213,9 +213,23 @@ export interface IBench {
   series(run: string, options?: { system?: boolean; names?: string[] | null }): Source;
   log(run: string, rank: number, take: (chunk: LogChunk) => void): { dispose(): void };
   status(): Promise<ServerStatus>;
-  source(run: string): Promise<{ files: { name: string; text: string }[]; arguments: string; versions: Record<string, string>; git_commit: string | null }>;
-  searchLog(run: string, rank: number, text: string): Promise<{ matches: { line: number; begin: number; text: string }[]; more: boolean }>;
-  logPart(run: string, rank: number, begin: number, end: number): Promise<{ begin: number; end: number; size: number; text: string }>;
+  source(run: string): Promise<{
+    files: { name: string; text: string }[];
+    arguments: string;
+    versions: Record<string, string>;
+    git_commit: string | null;
+  }>;
+  searchLog(
+    run: string,
+    rank: number,
+    text: string
+  ): Promise<{ matches: { line: number; begin: number; text: string }[]; more: boolean }>;
+  logPart(
+    run: string,
+    rank: number,
+    begin: number,
+    end: number
+  ): Promise<{ begin: number; end: number; size: number; text: string }>;
   output(run: string): Promise<Record<string, string>>; // what the launching cell of an ended run shows, by mime type
   metricsUrl(run: string, names?: string[]): string;
   allocate(options: AllocateOptions): Promise<string>; // id of the request
@@ -226,7 +240,8 @@ export interface IBench {
   sweep(options: SweepOptions): Promise<string>; // id of its run
   sweepAgain(run: string, changed?: Changed): Promise<void>; // what is not done
   stacks(run: string): Promise<Standing>;
-  resumeRun(run: string, place: ResumePlace): Promise<{ request: string | null }>; // the request for devices, if it needs new ones
+  // the request for devices, if it needs new ones
+  resumeRun(run: string, place: ResumePlace): Promise<{ request: string | null }>;
   stop(run: string, kill?: boolean): Promise<void>;
   remove(run: string): Promise<void>;
 }
@@ -259,9 +274,11 @@ export namespace CommandIDs {
   export const removeRun = 'lepton-bench:remove-run'; // args {run}
   export const cancel = 'lepton-bench:cancel'; // args {request}: hang up, or forget what has ended
   export const devicesTable = 'lepton-bench:devices-table'; // toggles the table behind the tiles
-  export const onTarget = 'lepton-bench:on-target'; // args {command}: that command, for what a context menu was opened on
+  // args {command}: that command, for what a context menu was opened on
+  export const onTarget = 'lepton-bench:on-target';
   export const launch = 'lepton-bench:launch'; // the dialog for the current notebook
-  export const openOutput = 'lepton-bench:open-output'; // args {run, output?}: the notebook that a headless run has written
+  // args {run, output?}: the notebook that a headless run has written
+  export const openOutput = 'lepton-bench:open-output';
   export const revealRun = 'lepton-bench:reveal-run'; // args {run}: in the sidebar
   export const runHeadless = 'lepton-bench:run-headless'; // the dialog for the current notebook
   export const sweepAgain = 'lepton-bench:sweep-again'; // args {run}

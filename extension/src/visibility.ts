@@ -6,7 +6,11 @@ interface Pausable {
 }
 
 /** Follow the page in and out of sight; what is returned ends it. */
-export function followVisibility(page: Pick<Document, 'hidden' | 'addEventListener' | 'removeEventListener'>, model: Pausable, seconds: () => number): () => void {
+export function followVisibility(
+  page: Pick<Document, 'hidden' | 'addEventListener' | 'removeEventListener'>,
+  model: Pausable,
+  seconds: () => number
+): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const look = (): void => {
     clearTimeout(timer);

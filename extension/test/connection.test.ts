@@ -30,7 +30,13 @@ test('no socket without a wish; the first topic opens it and asks when it is ope
   assert.equal(net.sockets.length, 1);
   assert.equal(net.last.sent.length, 0);
   net.last.opened();
-  assert.deepEqual(net.last.sent.map(m => [m.op, m.topic, m.since]), [['subscribe', 'devices', null], ['subscribe', 'runs', null]]);
+  assert.deepEqual(
+    net.last.sent.map(m => [m.op, m.topic, m.since]),
+    [
+      ['subscribe', 'devices', null],
+      ['subscribe', 'runs', null]
+    ]
+  );
   assert.deepEqual(changes, [true]);
 });
 
@@ -54,7 +60,11 @@ test('one subscription for two listeners; it ends with the last', () => {
 
 test('a reconnect resumes where each topic has come to', () => {
   let version = 0;
-  connection.subscribe('runs', m => (version = m.version!), () => (version ? { epoch: 'e', version } : null));
+  connection.subscribe(
+    'runs',
+    m => (version = m.version!),
+    () => (version ? { epoch: 'e', version } : null)
+  );
   net.last.opened().say({ topic: 'runs', epoch: 'e', version: 7, full: true });
   net.last.broken();
   mock.timers.tick(500);
@@ -111,7 +121,11 @@ test('a socket that never opens is given up', () => {
 
 test('what cannot be read closes the socket, and nothing is missed', () => {
   const heard: TopicMessage[] = [];
-  connection.subscribe('runs', m => void heard.push(m), () => ({ epoch: 'e', version: heard.length }));
+  connection.subscribe(
+    'runs',
+    m => void heard.push(m),
+    () => ({ epoch: 'e', version: heard.length })
+  );
   const first = net.last.opened();
   first.say({ topic: 'runs', version: 1 });
   first.say('{"topic": "ru');
@@ -123,7 +137,13 @@ test('what cannot be read closes the socket, and nothing is missed', () => {
 
 test("one listener's mistake is not the others'", () => {
   let heard = 0;
-  connection.subscribe('runs', () => { throw new Error('mine'); }, none);
+  connection.subscribe(
+    'runs',
+    () => {
+      throw new Error('mine');
+    },
+    none
+  );
   connection.subscribe('runs', () => heard++, none);
   net.last.opened().say({ topic: 'runs' });
   assert.equal(heard, 1);
@@ -132,12 +152,22 @@ test("one listener's mistake is not the others'", () => {
 
 test('an answer is decoded: a header, then buffers', () => {
   const got: [unknown, number[][]][] = [];
-  connection.ask({ run: 'a' }, ({ reply, buffers }) => got.push([reply, buffers.map(b => [b.getFloat64(0, true), b.byteLength])]));
+  connection.ask({ run: 'a' }, ({ reply, buffers }) =>
+    got.push([reply, buffers.map(b => [b.getFloat64(0, true), b.byteLength])])
+  );
   net.last.opened();
   const [{ op, run, id }] = net.last.sent;
   assert.deepEqual([op, run, id], ['series', 'a', 1]);
   net.last.say(frame(1, { kind: 'séries' }, new Float64Array([1.5, 2]), new Float64Array([-3])));
-  assert.deepEqual(got, [[{ kind: 'séries' }, [[1.5, 16], [-3, 8]]]]);
+  assert.deepEqual(got, [
+    [
+      { kind: 'séries' },
+      [
+        [1.5, 16],
+        [-3, 8]
+      ]
+    ]
+  ]);
   net.last.say(frame(1, { kind: 'again' }));
   assert.equal(got.length, 1, 'answered once');
 });
@@ -148,18 +178,29 @@ test('a question without a connection is asked later, only the last of one owner
   connection.ask({ run: 'a', n: 1 }, () => got.push('first'), owner);
   connection.ask({ run: 'a', n: 2 }, () => got.push('second'), owner);
   net.last.opened();
-  assert.deepEqual(net.last.of('series').map(m => m.n), [2]);
+  assert.deepEqual(
+    net.last.of('series').map(m => m.n),
+    [2]
+  );
   net.last.broken(); // before the answer
   mock.timers.tick(500);
   net.last.opened();
-  assert.deepEqual(net.last.of('series').map(m => m.n), [2], 'and asked again');
+  assert.deepEqual(
+    net.last.of('series').map(m => m.n),
+    [2],
+    'and asked again'
+  );
   net.last.say(frame(2, {}));
   assert.deepEqual(got, ['second']);
 });
 
 test('paused there is no socket and no try; resuming goes on without a gap', () => {
   let version = 3;
-  connection.subscribe('runs', m => (version = m.version!), () => ({ epoch: 'e', version }));
+  connection.subscribe(
+    'runs',
+    m => (version = m.version!),
+    () => ({ epoch: 'e', version })
+  );
   const first = net.last.opened();
   connection.pause();
   assert.equal(first.closed, true);
@@ -171,7 +212,13 @@ test('paused there is no socket and no try; resuming goes on without a gap', () 
   connection.resume();
   assert.equal(net.sockets.length, 2, 'at once');
   net.last.opened();
-  assert.deepEqual(net.last.sent.map(m => [m.topic, m.since]), [['runs', { epoch: 'e', version: 3 }], ['devices', null]]);
+  assert.deepEqual(
+    net.last.sent.map(m => [m.topic, m.since]),
+    [
+      ['runs', { epoch: 'e', version: 3 }],
+      ['devices', null]
+    ]
+  );
 });
 
 test('retry does not wait', () => {
@@ -200,7 +247,11 @@ test('after dispose nothing is tried', () => {
 test('a page out of sight pauses after a while, and not when it came back before', () => {
   const page = Object.assign(new EventTarget(), { hidden: false });
   const calls: string[] = [];
-  const end = followVisibility(page as unknown as Document, { pause: () => calls.push('pause'), resume: () => calls.push('resume') }, () => 60);
+  const end = followVisibility(
+    page as unknown as Document,
+    { pause: () => calls.push('pause'), resume: () => calls.push('resume') },
+    () => 60
+  );
   const turn = (hidden: boolean): void => {
     page.hidden = hidden;
     page.dispatchEvent(new Event('visibilitychange'));

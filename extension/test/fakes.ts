@@ -28,7 +28,9 @@ export class FakeSocket {
   }
 
   say(message: object | string | ArrayBuffer): void {
-    this.onmessage?.({ data: typeof message === 'string' || message instanceof ArrayBuffer ? message : JSON.stringify(message) });
+    this.onmessage?.({
+      data: typeof message === 'string' || message instanceof ArrayBuffer ? message : JSON.stringify(message)
+    });
   }
 
   of(op: string): Record<string, unknown>[] {

@@ -23,11 +23,30 @@ test('a full table, then changes, then full again', () => {
   table.changed.connect(() => changed++);
   net.last.opened();
   assert.equal(table.ready, false);
-  const say = (version: number, full: boolean, upsert: object[], remove: string[] = []): void => net.last.say({ topic: 'runs', epoch: 'e', version, full, upsert, remove });
-  say(1, true, [{ key: 'a', step: 1 }, { key: 'b', step: 1 }]);
+  const say = (version: number, full: boolean, upsert: object[], remove: string[] = []): void =>
+    net.last.say({ topic: 'runs', epoch: 'e', version, full, upsert, remove });
+  say(1, true, [
+    { key: 'a', step: 1 },
+    { key: 'b', step: 1 }
+  ]);
   const b = table.rows.get('b');
-  say(2, false, [{ key: 'a', step: 2 }, { key: 'c', step: 0 }], ['x']);
-  assert.deepEqual([...table.rows.values()].map(r => [r.key, r.step]), [['a', 2], ['b', 1], ['c', 0]]);
+  say(
+    2,
+    false,
+    [
+      { key: 'a', step: 2 },
+      { key: 'c', step: 0 }
+    ],
+    ['x']
+  );
+  assert.deepEqual(
+    [...table.rows.values()].map(r => [r.key, r.step]),
+    [
+      ['a', 2],
+      ['b', 1],
+      ['c', 0]
+    ]
+  );
   assert.equal(table.rows.get('b'), b, 'what did not change is the same object');
   say(3, false, [], ['b']);
   assert.deepEqual([...table.rows.keys()], ['a', 'c']);
@@ -73,7 +92,9 @@ test('why it is not connected', async () => {
   const problems: string[] = [];
   bench.connectionChanged.connect(b => void problems.push(b.problem));
   bench.devices();
-  net.answer = () => { throw new Error('the server extension is not there'); };
+  net.answer = () => {
+    throw new Error('the server extension is not there');
+  };
   net.last.broken();
   await settle();
   assert.equal(bench.problem, 'the server extension is not there');
@@ -89,7 +110,9 @@ test('why it is not connected', async () => {
 
 test('a reason that comes late does not stand over a living connection', async () => {
   bench.devices();
-  net.answer = () => { throw new Error('too late'); };
+  net.answer = () => {
+    throw new Error('too late');
+  };
   net.last.broken();
   mock.timers.tick(500);
   net.last.opened();
@@ -101,7 +124,8 @@ test('a second reader of a log gets its beginning; both go on together; a reconn
   const [first, second]: LogChunk[][] = [[], []];
   const one = bench.log('r', 0, c => void first.push(c));
   net.last.opened();
-  const say = (begin: number, text: string, full = false): void => net.last.say({ topic: 'logs/r/0', epoch: 'e', begin, version: begin + text.length, text, full });
+  const say = (begin: number, text: string, full = false): void =>
+    net.last.say({ topic: 'logs/r/0', epoch: 'e', begin, version: begin + text.length, text, full });
   say(100, 'one\n', true);
   say(104, 'two\n');
   const two = bench.log('r', 0, c => void second.push(c));
@@ -123,7 +147,15 @@ test('a second reader of a log gets its beginning; both go on together; a reconn
 test('of a long log the last part is kept', () => {
   bench.log('r', 0, () => undefined);
   net.last.opened();
-  for (let i = 0; i < 10; i++) net.last.say({ topic: 'logs/r/0', epoch: 'e', begin: i * 1e5, version: (i + 1) * 1e5, text: 'x'.repeat(1e5), full: !i });
+  for (let i = 0; i < 10; i++)
+    net.last.say({
+      topic: 'logs/r/0',
+      epoch: 'e',
+      begin: i * 1e5,
+      version: (i + 1) * 1e5,
+      text: 'x'.repeat(1e5),
+      full: !i
+    });
   const got: LogChunk[] = [];
   bench.log('r', 0, c => void got.push(c));
   assert.deepEqual([got[0].begin, got[0].end, got[0].text.length], [6e5, 1e6, 4e5]);
@@ -133,7 +165,16 @@ test('series: the answer carries the number of the question, and none comes afte
   const source = bench.series('r', { system: true, names: ['loss'] });
   const got: number[] = [];
   const end = source.listen(reply => void got.push((reply as { id: number }).id));
-  source.ask({ want: 'series', id: 42, cursor: '', x: 'step', smooth: 0, ranks: 'band', width: 300, filter: '' } as Want);
+  source.ask({
+    want: 'series',
+    id: 42,
+    cursor: '',
+    x: 'step',
+    smooth: 0,
+    ranks: 'band',
+    width: 300,
+    filter: ''
+  } as Want);
   net.last.opened();
   const [asked] = net.last.of('series');
   assert.deepEqual([asked.run, asked.system, asked.names, (asked.want as Want).id], ['r', true, ['loss'], 42]);
@@ -156,8 +197,18 @@ test('actions are requests', async () => {
   await bench.remove('r');
   await bench.stacks('r');
   await bench.resumeRun('r', { count: 2 });
-  assert.deepEqual(net.requests.map(r => [r.method, r.path, r.body]), [
-    ['POST', 'api/requests', { count: 2, name: 'x' }], ['DELETE', 'api/requests/q1', undefined], ['POST', 'api/allocations/quiet%20otter/release', {}],
-    ['POST', 'api/allocations/a/restart', {}], ['POST', 'api/runs/r/stop', { kill: false }], ['POST', 'api/runs/r/stop', { kill: true }], ['DELETE', 'api/runs/r', undefined],
-    ['GET', 'api/runs/r/stacks', undefined], ['POST', 'api/runs/r/resume', { count: 2 }]]);
+  assert.deepEqual(
+    net.requests.map(r => [r.method, r.path, r.body]),
+    [
+      ['POST', 'api/requests', { count: 2, name: 'x' }],
+      ['DELETE', 'api/requests/q1', undefined],
+      ['POST', 'api/allocations/quiet%20otter/release', {}],
+      ['POST', 'api/allocations/a/restart', {}],
+      ['POST', 'api/runs/r/stop', { kill: false }],
+      ['POST', 'api/runs/r/stop', { kill: true }],
+      ['DELETE', 'api/runs/r', undefined],
+      ['GET', 'api/runs/r/stacks', undefined],
+      ['POST', 'api/runs/r/resume', { count: 2 }]
+    ]
+  );
 });

@@ -9,11 +9,32 @@ import { LaunchModel } from '../src/notebook/launchmodel';
 import { stateOf } from '../src/notebook/state';
 import type { AllocationRow } from '../src/tokens';
 
-const trans = { __: (text: string, ...values: unknown[]) => text.replace(/%(\d)/g, (_, n: string) => String(values[Number(n) - 1])) };
-const field = (name: string, more: Partial<Field> = {}): Field => ({ name, kind: 'int', default: '5', required: false, help: '', choices: [], annotation: '', optional: false, initial: '5', ...more });
+const trans = {
+  __: (text: string, ...values: unknown[]) => text.replace(/%(\d)/g, (_, n: string) => String(values[Number(n) - 1]))
+};
+const field = (name: string, more: Partial<Field> = {}): Field => ({
+  name,
+  kind: 'int',
+  default: '5',
+  required: false,
+  help: '',
+  choices: [],
+  annotation: '',
+  optional: false,
+  initial: '5',
+  ...more
+});
 const found = (...functions: string[]): Introspection => ({
-  version: '0.1.0', held: { 'quiet-otter': 'alloc' }, names: { library: 'lb', import: '', allocation: 'alloc_2', run: 'run' },
-  functions: functions.map(name => ({ name, doc: '', module: '__main__', left_out: [], fields: [field('epochs'), field('data', { required: true, default: '', initial: '' })] }))
+  version: '0.1.0',
+  held: { 'quiet-otter': 'alloc' },
+  names: { library: 'lb', import: '', allocation: 'alloc_2', run: 'run' },
+  functions: functions.map(name => ({
+    name,
+    doc: '',
+    module: '__main__',
+    left_out: [],
+    fields: [field('epochs'), field('data', { required: true, default: '', initial: '' })]
+  }))
 });
 
 class Kernel implements IAsker {
@@ -34,7 +55,10 @@ class Kernel implements IAsker {
 }
 
 const own = { key: 'quiet-otter', name: 'quiet-otter', mine_kernel: 'k', state: 'idle', created: 1 } as AllocationRow;
-const around = (...rows: AllocationRow[]) => ({ state: stateOf('k', rows, []), devices: [{ kind: 'cpu' }, { kind: 'cpu' }] });
+const around = (...rows: AllocationRow[]) => ({
+  state: stateOf('k', rows, []),
+  devices: [{ kind: 'cpu' }, { kind: 'cpu' }]
+});
 const open = async (...functions: string[]): Promise<[Kernel, LaunchModel]> => {
   const kernel = new Kernel();
   const model = new LaunchModel(kernel, around(own), trans);
@@ -127,7 +151,10 @@ test('an allocation that is given back under the dialog is no longer chosen; one
   await kernel.answer(ok('train'));
   const other = { ...own, key: 'late-fox', name: 'late-fox', mine_kernel: null, label: 'b.ipynb' };
   model.surround(around(own, other));
-  assert.deepEqual(model.places.map(p => p.key), ['quiet-otter', 'late-fox', '']);
+  assert.deepEqual(
+    model.places.map(p => p.key),
+    ['quiet-otter', 'late-fox', '']
+  );
   model.setOption('place', 'late-fox');
   model.surround(around(own, other));
   assert.equal(model.code, 'alloc_2 = lb.attach("late-fox")\nrun = alloc_2.launch(train)\nrun');
@@ -140,5 +167,9 @@ test('an allocation that is given back under the dialog is no longer chosen; one
   assert.match(model.optionProblems.count, /only 2/);
   assert.equal(await model.submit(), null);
   model.surround(around());
-  assert.deepEqual(model.places.map(p => p.key), [''], 'the kernel had it in hand, the server says that it is gone');
+  assert.deepEqual(
+    model.places.map(p => p.key),
+    [''],
+    'the kernel had it in hand, the server says that it is gone'
+  );
 });

@@ -11,7 +11,15 @@ import { pan, pressed, sensible, zoom } from '../src/plot/zoom';
 const doubles = (...values: number[]): DataView => new DataView(new Float64Array(values).buffer);
 const head = { kind: 'line' as const, label: 'loss', rank: 0, columns: 1, wrong: 0, points: 3, last: 1 };
 const reply = (...parts: object[]): SeriesReply => ({
-  kind: 'series', id: 1, cursor: 'a', x: 'step', restarts: [], chosen: 1, names: 1, more: false, panels: [{ name: 'loss', parts: parts as never }]
+  kind: 'series',
+  id: 1,
+  cursor: 'a',
+  x: 'step',
+  restarts: [],
+  chosen: 1,
+  names: 1,
+  more: false,
+  panels: [{ name: 'loss', parts: parts as never }]
 });
 
 test('doubles are read wherever they begin in memory', () => {
@@ -24,7 +32,13 @@ test('doubles are read wherever they begin in memory', () => {
 });
 
 test('an answer becomes panels', () => {
-  const panels = decodePanels(reply(head, { ...head, kind: 'band', columns: 2 }), [doubles(0, 1), doubles(5, 6), doubles(0, 1), doubles(1, 2), doubles(3, 4)]);
+  const panels = decodePanels(reply(head, { ...head, kind: 'band', columns: 2 }), [
+    doubles(0, 1),
+    doubles(5, 6),
+    doubles(0, 1),
+    doubles(1, 2),
+    doubles(3, 4)
+  ]);
   assert.equal(panels[0].parts.length, 2);
   assert.deepEqual([...panels[0].parts[1].y[1]], [3, 4]);
 });
@@ -36,7 +50,10 @@ test('an answer that does not fit its buffers is an error, not a wrong curve', (
 });
 
 test('series of different x share one', () => {
-  const all = mergeX([[0, 2, 4], [1, 2, 3]]);
+  const all = mergeX([
+    [0, 2, 4],
+    [1, 2, 3]
+  ]);
   assert.deepEqual(all, [0, 1, 2, 3, 4]);
   assert.deepEqual(place([0, 2, 4], [1, NaN, 3], all), [1, undefined, null, undefined, 3]);
   assert.deepEqual(place([0, 2], [Infinity, 7], all), [undefined, undefined, 7, undefined, undefined]);
@@ -44,10 +61,15 @@ test('series of different x share one', () => {
 });
 
 test('a smoothed line has a faint one below it, a band two edges', () => {
-  const [panel] = decodePanels(reply({ ...head, columns: 2, wrong: 1 }, { ...head, kind: 'band', columns: 2, wrong: 1 }),
-    [doubles(0, 1), doubles(5, 6), doubles(5, 5.5), doubles(0, 1), doubles(1, 2), doubles(3, 4)]);
+  const [panel] = decodePanels(
+    reply({ ...head, columns: 2, wrong: 1 }, { ...head, kind: 'band', columns: 2, wrong: 1 }),
+    [doubles(0, 1), doubles(5, 6), doubles(5, 5.5), doubles(0, 1), doubles(1, 2), doubles(3, 4)]
+  );
   const aligned = align(panel, false);
-  assert.deepEqual(aligned.lines.map(l => l.role), ['faint', 'line', 'low', 'high']);
+  assert.deepEqual(
+    aligned.lines.map(l => l.role),
+    ['faint', 'line', 'low', 'high']
+  );
   assert.equal(aligned.wrong, 1, 'a band does not count its points again');
 });
 
@@ -58,16 +80,33 @@ test('a logarithm leaves out what it cannot take, and says how much', () => {
   assert.equal(aligned.dropped, 2);
   const [negative] = decodePanels(reply(head), [doubles(0, 1), doubles(-1, -2)]);
   assert.equal(canLog(align(negative, true)), false);
-  assert.deepEqual(align(negative, true).lines[0].values, [-1, -2], 'then the scale stays linear and nothing is left out');
+  assert.deepEqual(
+    align(negative, true).lines[0].values,
+    [-1, -2],
+    'then the scale stays linear and nothing is left out'
+  );
 });
 
 test('a panel says what a logarithm does to it', () => {
-  const said = (values: number[], log = true): string => notesOf(align({ name: 'x', parts: [{ ...head, x: Float64Array.of(1, 2), y: [Float64Array.from(values)], wrong: 0 }] }, log), log, 0, plainWords);
+  const said = (values: number[], log = true): string =>
+    notesOf(
+      align(
+        { name: 'x', parts: [{ ...head, x: Float64Array.of(1, 2), y: [Float64Array.from(values)], wrong: 0 }] },
+        log
+      ),
+      log,
+      0,
+      plainWords
+    );
   assert.equal(said([-1, -2]), 'no positive value: not logarithmic');
   assert.equal(said([-1, 2]), '1 not positive, left out');
   assert.equal(said([1, 2]), '');
   assert.equal(said([-1, -2], false), '');
-  assert.equal(notesOf(align({ name: 'x', parts: [] }, true), true, 2, plainWords), 'restarted 2×', 'where there is nothing yet, nothing is missing');
+  assert.equal(
+    notesOf(align({ name: 'x', parts: [] }, true), true, 2, plainWords),
+    'restarted 2×',
+    'where there is nothing yet, nothing is missing'
+  );
 });
 
 test('an empty panel is no error', () => {
@@ -75,14 +114,26 @@ test('an empty panel is no error', () => {
 });
 
 test('a million points are aligned in the blink of an eye', () => {
-  const n = 4000, x = Float64Array.from({ length: n }, (_, i) => i);
+  const n = 4000,
+    x = Float64Array.from({ length: n }, (_, i) => i);
   const panel = { name: 'x', parts: Array.from({ length: 8 }, (_, rank) => ({ ...head, rank, x, y: [x] })) };
   assert.equal(align(panel, false).x.length, n);
 });
 
 test('numbers and times for people', () => {
-  assert.deepEqual([0, 0.5, 1234.567, 1e-5, 2e7, null, NaN].map(format), ['0', '0.5', '1235', '1.00e-5', '2.00e+7', '–', '–']);
-  assert.deepEqual([10, 600, 1e5].map(s => timeUnit(s)[1]), ['s', 'min', 'h']);
+  assert.deepEqual([0, 0.5, 1234.567, 1e-5, 2e7, null, NaN].map(format), [
+    '0',
+    '0.5',
+    '1235',
+    '1.00e-5',
+    '2.00e+7',
+    '–',
+    '–'
+  ]);
+  assert.deepEqual(
+    [10, 600, 1e5].map(s => timeUnit(s)[1]),
+    ['s', 'min', 'h']
+  );
 });
 
 test('one question at a time; without an answer it is asked again, less and less often', () => {
@@ -124,10 +175,16 @@ test('a zoom: keys, a wheel and nonsense', () => {
 
 test('drawing in small portions: the newest of each, never more than the time allows', async () => {
   let now = 0;
-  const frames: (() => void)[] = [], done: string[] = [];
-  const pacer = new Pacer(() => now, step => frames.push(step), () => undefined);
+  const frames: (() => void)[] = [],
+    done: string[] = [];
+  const pacer = new Pacer(
+    () => now,
+    step => frames.push(step),
+    () => undefined
+  );
   const things = Array.from({ length: 5 }, () => ({}));
-  const add = (word: string): void => things.forEach((thing, k) => pacer.add(thing, () => (done.push(`${word}${k}`), (now += 4))));
+  const add = (word: string): void =>
+    things.forEach((thing, k) => pacer.add(thing, () => (done.push(`${word}${k}`), (now += 4))));
   const frame = async (): Promise<void> => {
     frames.shift()!();
     for (let i = 0; i < 20; i++) await null;
@@ -143,7 +200,8 @@ test('drawing in small portions: the newest of each, never more than the time al
 });
 
 test('who is told that nothing changes any more asks no more', () => {
-  const asked: number[] = [], asker = new Asker(id => asked.push(id));
+  const asked: number[] = [],
+    asker = new Asker(id => asked.push(id));
   asker.tick(0);
   asker.answered(1, false, 10);
   asker.rest();

@@ -17,18 +17,25 @@ function imports(): [string, string][] {
 const folder = (path: string): string => (path.includes('/') ? path.split('/')[0] : '');
 
 test('no panel imports another panel’s folder', () => {
-  const crossing = imports().filter(([from, to]) => PANELS.includes(folder(from)) && PANELS.includes(folder(to)) && folder(from) !== folder(to));
+  const crossing = imports().filter(
+    ([from, to]) => PANELS.includes(folder(from)) && PANELS.includes(folder(to)) && folder(from) !== folder(to)
+  );
   assert.deepEqual(crossing, []);
 });
 
 test('what panels share imports no panel', () => {
   const shared = imports().filter(([from]) => ['shared', 'plot', 'commands'].includes(folder(from)));
   assert.ok(shared.length > 20);
-  assert.deepEqual(shared.filter(([, to]) => PANELS.includes(folder(to))), []);
+  assert.deepEqual(
+    shared.filter(([, to]) => PANELS.includes(folder(to))),
+    []
+  );
 });
 
 test('only request.ts talks to the network', () => {
   const files = (readdirSync('src', { recursive: true }) as string[]).filter(name => /\.tsx?$/.test(name));
-  const network = files.filter(name => /(?<![.\w])fetch\(|new WebSocket\(|XMLHttpRequest|ServerConnection\./.test(readFileSync(join('src', name), 'utf8')));
+  const network = files.filter(name =>
+    /(?<![.\w])fetch\(|new WebSocket\(|XMLHttpRequest|ServerConnection\./.test(readFileSync(join('src', name), 'utf8'))
+  );
   assert.deepEqual(network, ['request.ts']);
 });

@@ -29,7 +29,7 @@ export function rowsOf<T extends Row>(table: ITable<T>, trans: TranslationBundle
 export async function choose<T>(title: string, items: T[], label: (item: T) => string): Promise<T | null> {
   const labels = items.map(label);
   const { button, value } = await InputDialog.getItem({ title, items: labels });
-  return button.accept && value !== null ? items[labels.indexOf(value)] ?? null : null;
+  return button.accept && value !== null ? (items[labels.indexOf(value)] ?? null) : null;
 }
 
 /** Whether to go on although work is lost. */

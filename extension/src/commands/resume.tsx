@@ -20,7 +20,12 @@ class Choice<T> {
   answer: T | null = null;
   readonly changed = new Signal<this, void>(this);
 
-  constructor(public count: string, private readonly most: number, private readonly resume: Resume<T>, private readonly trans: TranslationBundle) {}
+  constructor(
+    public count: string,
+    private readonly most: number,
+    private readonly resume: Resume<T>,
+    private readonly trans: TranslationBundle
+  ) {}
 
   set(name: 'allocation' | 'count', value: string): void {
     this[name] = value;
@@ -53,19 +58,43 @@ class Choice<T> {
   }
 }
 
-function Form<T>({ choice, idle, trans }: { choice: Choice<T>; idle: AllocationRow[]; trans: TranslationBundle }): JSX.Element {
+function Form<T>({
+  choice,
+  idle,
+  trans
+}: {
+  choice: Choice<T>;
+  idle: AllocationRow[];
+  trans: TranslationBundle;
+}): JSX.Element {
   const help = trans.__('They are given back when the run has ended.');
   return (
     <div className="jp-lb-nb-form">
       <Row id="jp-lb-resume-where" label={trans.__('Where')}>
-        <HTMLSelect id="jp-lb-resume-where" value={choice.allocation} onChange={event => choice.set('allocation', event.target.value)}>
+        <HTMLSelect
+          id="jp-lb-resume-where"
+          value={choice.allocation}
+          onChange={event => choice.set('allocation', event.target.value)}
+        >
           <option value="">{trans.__('on new devices')}</option>
-          {idle.map(a => <option key={a.name} value={a.name}>{trans._n('in %2 (%1 device)', 'in %2 (%1 devices)', a.count, a.name)}</option>)}
+          {idle.map(a => (
+            <option key={a.name} value={a.name}>
+              {trans._n('in %2 (%1 device)', 'in %2 (%1 devices)', a.count, a.name)}
+            </option>
+          ))}
         </HTMLSelect>
       </Row>
       {!choice.allocation && (
         <Row id="jp-lb-resume-count" label={trans.__('Devices')} help={help} problem={choice.problem} required>
-          <Text id="jp-lb-resume-count" value={choice.count} set={value => choice.set('count', value)} help={help} problem={choice.problem} numeric required />
+          <Text
+            id="jp-lb-resume-count"
+            value={choice.count}
+            set={value => choice.set('count', value)}
+            help={help}
+            problem={choice.problem}
+            numeric
+            required
+          />
         </Row>
       )}
       <div role="alert">{choice.refused && <div className="jp-lb-nb-refused">{choice.refused}</div>}</div>
@@ -74,11 +103,24 @@ function Form<T>({ choice, idle, trans }: { choice: Choice<T>; idle: AllocationR
 }
 
 class ResumeDialog<T> extends SteadyDialog<void> {
-  constructor(private readonly choice: Choice<T>, name: string, idle: AllocationRow[], private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly choice: Choice<T>,
+    name: string,
+    idle: AllocationRow[],
+    private readonly trans: TranslationBundle
+  ) {
     const body = new Panel(); // JupyterLab would move the selects behind React's back
     body.addClass('jp-lb-nb-take');
-    body.addWidget(ReactWidget.create(<UseSignal signal={choice.changed}>{() => <Form choice={choice} idle={idle} trans={trans} />}</UseSignal>));
-    super({ title: trans.__('Resume %1', name), body, buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Resume') })] });
+    body.addWidget(
+      ReactWidget.create(
+        <UseSignal signal={choice.changed}>{() => <Form choice={choice} idle={idle} trans={trans} />}</UseSignal>
+      )
+    );
+    super({
+      title: trans.__('Resume %1', name),
+      body,
+      buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Resume') })]
+    });
     this.addClass('jp-lb-nb-TakeDialog');
     this.node.setAttribute('aria-label', trans.__('Resume %1', name));
     choice.changed.connect(this.enable, this);
@@ -87,7 +129,9 @@ class ResumeDialog<T> extends SteadyDialog<void> {
   private enable(): void {
     const button = this.node.querySelector<HTMLButtonElement>('.jp-Dialog-footer .jp-mod-accept')!;
     button.disabled = this.choice.sending;
-    button.querySelector('.jp-Dialog-buttonLabel')!.textContent = this.choice.sending ? this.trans.__('Asking…') : this.trans.__('Resume');
+    button.querySelector('.jp-Dialog-buttonLabel')!.textContent = this.choice.sending
+      ? this.trans.__('Asking…')
+      : this.trans.__('Resume');
   }
 
   resolve(index?: number): void {
@@ -102,10 +146,21 @@ class ResumeDialog<T> extends SteadyDialog<void> {
 }
 
 /** What the server has answered; null: given up. */
-export async function askPlace<T>(run: Pick<RunFacts, 'name' | 'id' | 'world_size'>, allocations: AllocationRow[], devices: number, resume: Resume<T>, trans: TranslationBundle): Promise<T | null> {
+export async function askPlace<T>(
+  run: Pick<RunFacts, 'name' | 'id' | 'world_size'>,
+  allocations: AllocationRow[],
+  devices: number,
+  resume: Resume<T>,
+  trans: TranslationBundle
+): Promise<T | null> {
   const choice = new Choice(String(run.world_size), devices, resume, trans);
   try {
-    await new ResumeDialog(choice, run.name || run.id, allocations.filter(a => a.state === 'idle'), trans).launch();
+    await new ResumeDialog(
+      choice,
+      run.name || run.id,
+      allocations.filter(a => a.state === 'idle'),
+      trans
+    ).launch();
     return choice.answer;
   } finally {
     Signal.clearData(choice);

@@ -5,7 +5,15 @@ import { codeIcon, downloadIcon, Toolbar } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import { Panel, TabBar, Widget } from '@lumino/widgets';
 import { download } from '../plot/picture';
-import { CommandIDs, type AllocationRow, type IBench, type ITable, type RequestRow, type RunDetail, type RunRow } from '../tokens';
+import {
+  CommandIDs,
+  type AllocationRow,
+  type IBench,
+  type ITable,
+  type RequestRow,
+  type RunDetail,
+  type RunRow
+} from '../tokens';
 import { AboutPage } from './about';
 import { CheckpointsPage } from './checkpoints';
 import { DevicesPage } from './devices';
@@ -49,7 +57,13 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private tabs = 0;
 
-  constructor(private readonly bench: IBench, run: string, private readonly commands: CommandRegistry, private readonly trans: TranslationBundle, drawn?: () => void) {
+  constructor(
+    private readonly bench: IBench,
+    run: string,
+    private readonly commands: CommandRegistry,
+    private readonly trans: TranslationBundle,
+    drawn?: () => void
+  ) {
     super({ content: new Panel() });
     this.run = run;
     this.id = `lepton-bench-run-${run}`;
@@ -57,7 +71,9 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.title.closable = true;
     this.title.label = run;
     this.title.icon = statusIcon(undefined);
-    const empty = trans.__('No metrics: lb.log(step=i, loss=loss) in the launched function or notebook draws curves here.');
+    const empty = trans.__(
+      'No metrics: lb.log(step=i, loss=loss) in the launched function or notebook draws curves here.'
+    );
     this.plots = new PlotsPage(bench, run, trans, { empty, drawn });
     this.logs = new LogsPage(bench, run, trans);
     this.about = new AboutPage(bench, run, trans);
@@ -69,7 +85,11 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.status = new StatusItem(trans);
     this.stopItem = new StopItem(bench, commands, trans);
     this.resumeItem = new ResumeItem(commands, trans);
-    this.release = action({ label: trans.__('Release'), tooltip: trans.__('give the devices of its allocation back'), onClick: () => void this.giveBack() });
+    this.release = action({
+      label: trans.__('Release'),
+      tooltip: trans.__('give the devices of its allocation back'),
+      onClick: () => void this.giveBack()
+    });
     this.fillToolbar();
     this.fillContent();
     this.table = bench.run(run);
@@ -93,9 +113,33 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     toolbar.addItem('stop', this.stopItem);
     toolbar.addItem('resume', this.resumeItem);
     toolbar.addItem('release', this.release);
-    toolbar.addItem('source', action({ icon: codeIcon, label: trans.__('Source'), tooltip: trans.__('the code and arguments of this run'), onClick: () => this.showSource() }));
-    toolbar.addItem('csv', action({ icon: downloadIcon, label: 'CSV', tooltip: trans.__('download all points'), onClick: () => void this.saveCsv() }));
-    toolbar.addItem('png', (this.png = action({ icon: downloadIcon, label: 'PNG', tooltip: trans.__('download the plots that are shown, as one picture'), onClick: () => this.savePicture() })));
+    toolbar.addItem(
+      'source',
+      action({
+        icon: codeIcon,
+        label: trans.__('Source'),
+        tooltip: trans.__('the code and arguments of this run'),
+        onClick: () => this.showSource()
+      })
+    );
+    toolbar.addItem(
+      'csv',
+      action({
+        icon: downloadIcon,
+        label: 'CSV',
+        tooltip: trans.__('download all points'),
+        onClick: () => void this.saveCsv()
+      })
+    );
+    toolbar.addItem(
+      'png',
+      (this.png = action({
+        icon: downloadIcon,
+        label: 'PNG',
+        tooltip: trans.__('download the plots that are shown, as one picture'),
+        onClick: () => this.savePicture()
+      }))
+    );
     this.release.hide();
   }
 
@@ -113,8 +157,14 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     this.content.addWidget(this.banner);
     this.content.addWidget(bar);
     this.content.addWidget(pages);
-    const all: [Widget, string][] = [[this.plots, trans.__('Plots')], [this.logs, trans.__('Logs')], [this.about, trans.__('About')],
-      [this.checkpoints, trans.__('Checkpoints')], [this.devices, trans.__('Devices')], [this.ranks, trans.__('Ranks')]];
+    const all: [Widget, string][] = [
+      [this.plots, trans.__('Plots')],
+      [this.logs, trans.__('Logs')],
+      [this.about, trans.__('About')],
+      [this.checkpoints, trans.__('Checkpoints')],
+      [this.devices, trans.__('Devices')],
+      [this.ranks, trans.__('Ranks')]
+    ];
     for (const [page, label] of all) this.addPage(page, label);
     bar.currentIndex = 0;
     this.showPage();
@@ -148,7 +198,8 @@ export class RunDashboard extends MainAreaWidget<Panel> {
 
   /** The pages that fit the kind of run: once it is known. */
   private arrange(run: RunDetail): void {
-    const { kind } = run, wanted = this.wanted;
+    const { kind } = run,
+      wanted = this.wanted;
     if (isHeadless(run)) this.bar.removeTab(this.ranks.title);
     if (kind === 'sweep') {
       for (const page of [this.plots, this.checkpoints, this.devices, this.ranks]) this.bar.removeTab(page.title);
@@ -156,11 +207,13 @@ export class RunDashboard extends MainAreaWidget<Panel> {
       this.png.hide();
       this.page = wanted ?? 0;
       this.showPage();
-    } else if (kind === 'notebook' && wanted === null) this.page = this.bar.titles.indexOf(this.logs.title); // most log no metrics
+      // most log no metrics
+    } else if (kind === 'notebook' && wanted === null) this.page = this.bar.titles.indexOf(this.logs.title);
   }
 
   private async saveCsv(): Promise<void> {
-    if (this.detail?.kind !== 'sweep') return download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv'));
+    if (this.detail?.kind !== 'sweep')
+      return download(this.bench.metricsUrl(this.run), fileName(this.run, 'metrics.csv'));
     const url = URL.createObjectURL(new Blob([await this.sets.csv()], { type: 'text/csv' }));
     download(url, fileName(this.run, 'sets.csv'));
     setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser has taken it by then
@@ -180,7 +233,11 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private async giveBack(): Promise<void> {
     const allocation = this.detail?.allocation;
     if (!allocation) return;
-    await attempt(this.commands.hasCommand(CommandIDs.release) ? this.commands.execute(CommandIDs.release, { allocation }) : this.bench.release(allocation));
+    await attempt(
+      this.commands.hasCommand(CommandIDs.release)
+        ? this.commands.execute(CommandIDs.release, { allocation })
+        : this.bench.release(allocation)
+    );
   }
 
   private changed(): void {
@@ -193,9 +250,12 @@ export class RunDashboard extends MainAreaWidget<Panel> {
     const first = !this.detail;
     this.detail = run;
     if (first) this.arrange(run);
-    const { title, trans } = this, over = isOver(run.status);
+    const { title, trans } = this,
+      over = isOver(run.status);
     title.label = run.kind === 'notebook' && run.arguments ? `${run.name}: ${run.arguments}` : run.name || run.id;
-    title.caption = [run.name, run.id, [statusText(run.status, trans), run.reason].filter(Boolean).join(': ')].filter(Boolean).join('\n');
+    title.caption = [run.name, run.id, [statusText(run.status, trans), run.reason].filter(Boolean).join(': ')]
+      .filter(Boolean)
+      .join('\n');
     title.icon = statusIcon(run.status);
     this.plots.end(over);
     this.devices.plots.end(over);
@@ -248,17 +308,32 @@ export class RunDashboard extends MainAreaWidget<Panel> {
   private say(): void {
     const { trans, detail, bench } = this;
     const allocation = detail?.allocation ? this.allocations.rows.get(detail.allocation) : undefined;
-    this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle'); // who wants to end a run says Stop
+    // who wants to end a run says Stop
+    this.release.setHidden(!detail || !isOver(detail.status) || allocation?.state !== 'idle');
     const request = detail ? requestOf(detail, this.requests.rows.values()) : undefined;
     this.resumeItem.set(detail, request);
     const missing = !!this.table.error && !detail;
     const deleted = !!detail && (!!this.table.error || !this.table.rows.has(this.run));
     this.logs.setGone(deleted);
-    const text = missing ? trans.__('There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).', this.run)
-      : this.gone ? [bench.problem || trans.__('The connection to the server is interrupted.'), detail && trans.__('What is shown is what was known last; it goes on by itself.')].filter(Boolean).join(' — ')
-      : deleted ? trans.__('This run has been deleted; what is shown is what was known last.')
-      : request ? requestText(request, trans)
-      : detail ? waitingText(detail, allocation, trans) : '';
+    const text = missing
+      ? trans.__(
+          'There is no run %1: it may have been deleted, or belong to another home folder (LEPTON_BENCH_HOME).',
+          this.run
+        )
+      : this.gone
+        ? [
+            bench.problem || trans.__('The connection to the server is interrupted.'),
+            detail && trans.__('What is shown is what was known last; it goes on by itself.')
+          ]
+            .filter(Boolean)
+            .join(' — ')
+        : deleted
+          ? trans.__('This run has been deleted; what is shown is what was known last.')
+          : request
+            ? requestText(request, trans)
+            : detail
+              ? waitingText(detail, allocation, trans)
+              : '';
     this.toggleClass('jp-mod-missing', missing);
     this.banner.node.textContent = text;
     this.banner.toggleClass('jp-mod-problem', missing || this.gone || request?.state === 'failed');

@@ -75,7 +75,8 @@ export class LogBuffer {
   }
 
   private write(text: string, end: number): void {
-    const lines = (this.rest + text).split('\n'), last = lines.pop()!;
+    const lines = (this.rest + text).split('\n'),
+      last = lines.pop()!;
     const ascii = /^[\x00-\x7f]*$/.test(text) && /^[\x00-\x7f]*$/.test(this.rest);
     const bytes = (line: string): number => (ascii ? line.length : encoder.encode(line).length);
     const sizes = lines.map(line => bytes(line) + 1);
@@ -83,7 +84,8 @@ export class LogBuffer {
     if (sizes.length) sizes[0] += hidden;
     const restBytes = bytes(last) + (sizes.length ? 0 : hidden);
     let block = this.blocks[this.blocks.length - 1];
-    if (block.end - block.begin > BLOCK) this.blocks.push((block = { begin: block.end, end: block.end, lines: [], sizes: [], characters: 0 }));
+    if (block.end - block.begin > BLOCK)
+      this.blocks.push((block = { begin: block.end, end: block.end, lines: [], sizes: [], characters: 0 }));
     const shown = lines.map(settled);
     for (const line of shown) block.lines.push(line);
     for (const size of sizes) block.sizes.push(size);
@@ -100,7 +102,13 @@ export class LogBuffer {
     const lines = part.text.split('\n');
     if (lines[lines.length - 1] === '') lines.pop();
     const shown = lines.map(settled);
-    this.blocks.unshift({ begin: part.begin, end: part.end, lines: shown, sizes: lines.map(l => encoder.encode(l).length + 1), characters: part.text.length });
+    this.blocks.unshift({
+      begin: part.begin,
+      end: part.end,
+      lines: shown,
+      sizes: lines.map(l => encoder.encode(l).length + 1),
+      characters: part.text.length
+    });
     this.trim(false);
     return shown.length;
   }
@@ -115,7 +123,8 @@ export class LogBuffer {
   }
 
   private trim(first: boolean): number {
-    let dropped = 0, size = this.blocks.reduce((n, b) => n + b.characters, 0);
+    let dropped = 0,
+      size = this.blocks.reduce((n, b) => n + b.characters, 0);
     while (size > MOST && this.blocks.length > 1) {
       const block = first ? this.blocks.shift()! : this.blocks.pop()!;
       size -= block.characters;
@@ -152,4 +161,5 @@ export class LogBuffer {
   }
 }
 
-const encoder = new TextEncoder(), decoder = new TextDecoder();
+const encoder = new TextEncoder(),
+  decoder = new TextDecoder();

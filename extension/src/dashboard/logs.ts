@@ -29,7 +29,11 @@ export class LogsPage extends Widget {
   private joining = false; // the next part may go on where the window ends
   private generation = 0; // an answer about another rank or place is not taken
 
-  constructor(private readonly bench: IBench, private readonly run: string, private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly bench: IBench,
+    private readonly run: string,
+    private readonly trans: TranslationBundle
+  ) {
     super();
     this.addClass('jp-lb-Logs');
     this.view = new LogView(near => this.near(near));
@@ -52,7 +56,12 @@ export class LogsPage extends Widget {
     this.ranks.setAttribute('aria-label', trans.__('rank'));
     this.ranks.onchange = () => this.open(Number(this.ranks.value));
     this.state.className = 'jp-lb-Log-state';
-    this.bar.append(this.ranks, this.search.node, this.state, this.button(trans.__('Copy'), trans.__('copy what is selected, or all lines that are loaded'), () => this.copy()));
+    this.bar.append(
+      this.ranks,
+      this.search.node,
+      this.state,
+      this.button(trans.__('Copy'), trans.__('copy what is selected, or all lines that are loaded'), () => this.copy())
+    );
     this.empty.className = 'jp-lb-empty';
     const body = document.createElement('div');
     body.className = 'jp-lb-Log-body';
@@ -87,7 +96,9 @@ export class LogsPage extends Widget {
   setRanks(count: number, over: boolean): void {
     if (count === this.count && over === this.over) return;
     [this.count, this.over] = [count, over];
-    this.ranks.replaceChildren(...Array.from({ length: count }, (_, rank) => new Option(this.trans.__('rank %1', rank), String(rank))));
+    this.ranks.replaceChildren(
+      ...Array.from({ length: count }, (_, rank) => new Option(this.trans.__('rank %1', rank), String(rank)))
+    );
     this.ranks.value = String(this.rank);
     this.tell();
   }
@@ -120,7 +131,11 @@ export class LogsPage extends Widget {
       this.view.changed();
     }
     this.view.node.setAttribute('aria-label', this.trans.__('log of rank %1', this.rank));
-    this.subscription = this.bench.log(this.run, this.rank, chunk => generation === this.generation && this.take(chunk));
+    this.subscription = this.bench.log(
+      this.run,
+      this.rank,
+      chunk => generation === this.generation && this.take(chunk)
+    );
     this.tell();
   }
 
@@ -137,7 +152,8 @@ export class LogsPage extends Widget {
 
   private near({ top, bottom }: { top: boolean; bottom: boolean }): void {
     const { buffer } = this.view;
-    if (top && buffer.begin > 0) void this.load(Math.max(0, buffer.begin - PART), buffer.begin, part => this.view.changed(buffer.prepend(part)));
+    if (top && buffer.begin > 0)
+      void this.load(Math.max(0, buffer.begin - PART), buffer.begin, part => this.view.changed(buffer.prepend(part)));
     else if (bottom && !buffer.atEnd) void this.load(buffer.end, buffer.end + PART, part => this.later(part));
     this.tell();
   }
@@ -148,7 +164,11 @@ export class LogsPage extends Widget {
     if (this.view.buffer.end >= part.size - NEAR) this.listen(true); // from here on it is told
   }
 
-  private async load(begin: number, end: number, use: (part: { begin: number; end: number; size: number; text: string }) => void): Promise<void> {
+  private async load(
+    begin: number,
+    end: number,
+    use: (part: { begin: number; end: number; size: number; text: string }) => void
+  ): Promise<void> {
     if (this.loading || end <= begin) return;
     this.loading = true;
     const generation = this.generation;
@@ -174,7 +194,7 @@ export class LogsPage extends Widget {
       this.generation++;
       this.loading = false;
       const generation = this.generation;
-      let part;
+      let part: Awaited<ReturnType<IBench['logPart']>>;
       try {
         part = await this.bench.logPart(this.run, this.rank, Math.max(0, byte - PART / 2), byte + PART / 2);
       } catch (error) {
@@ -200,19 +220,36 @@ export class LogsPage extends Widget {
 
   private copy(): void {
     const selected = window.getSelection();
-    const text = selected && !selected.isCollapsed && this.view.node.contains(selected.anchorNode) ? selected.toString() : plain(this.view.buffer.text());
+    const text =
+      selected && !selected.isCollapsed && this.view.node.contains(selected.anchorNode)
+        ? selected.toString()
+        : plain(this.view.buffer.text());
     Clipboard.copyToSystem(text);
     this.state.textContent = this.trans.__('copied');
   }
 
   private tell(): void {
-    const { buffer, following } = this.view, { trans } = this;
-    const part = buffer.begin > 0 || !buffer.atEnd ? trans.__('%1 to %2 of %3', bytesText(buffer.begin), bytesText(buffer.end), bytesText(Math.max(buffer.size, buffer.end))) : bytesText(buffer.end);
+    const { buffer, following } = this.view,
+      { trans } = this;
+    const part =
+      buffer.begin > 0 || !buffer.atEnd
+        ? trans.__(
+            '%1 to %2 of %3',
+            bytesText(buffer.begin),
+            bytesText(buffer.end),
+            bytesText(Math.max(buffer.size, buffer.end))
+          )
+        : bytesText(buffer.end);
     this.state.textContent = buffer.length ? part : '';
     this.jump.hidden = following;
     this.empty.hidden = buffer.length > 0;
-    this.empty.textContent = this.gone ? trans.__('Its logs have been deleted.') : !this.count ? trans.__('No rank has been started yet.')
-      : this.over ? trans.__('Rank %1 has written nothing.', this.rank) : trans.__('Rank %1 has written nothing yet. What the launched function prints appears here.', this.rank);
+    this.empty.textContent = this.gone
+      ? trans.__('Its logs have been deleted.')
+      : !this.count
+        ? trans.__('No rank has been started yet.')
+        : this.over
+          ? trans.__('Rank %1 has written nothing.', this.rank)
+          : trans.__('Rank %1 has written nothing yet. What the launched function prints appears here.', this.rank);
     this.ranks.hidden = this.count < 2;
   }
 

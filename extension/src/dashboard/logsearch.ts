@@ -20,9 +20,16 @@ export class LogSearch {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private number = 0;
 
-  constructor(private readonly trans: TranslationBundle, private readonly log: Searched) {
+  constructor(
+    private readonly trans: TranslationBundle,
+    private readonly log: Searched
+  ) {
     this.node.className = 'jp-lb-Log-search';
-    Object.assign(this.box, { type: 'search', placeholder: trans.__('search'), title: trans.__('Enter: next, Shift+Enter: the one before') });
+    Object.assign(this.box, {
+      type: 'search',
+      placeholder: trans.__('search'),
+      title: trans.__('Enter: next, Shift+Enter: the one before')
+    });
     this.box.setAttribute('aria-label', trans.__('search the log'));
     this.state.setAttribute('role', 'status');
     this.box.oninput = () => {
@@ -41,7 +48,12 @@ export class LogSearch {
       made.setAttribute('aria-label', meaning);
       return made;
     };
-    this.node.append(this.box, button('↑', trans.__('the match before'), -1), button('↓', trans.__('the next match'), 1), this.state);
+    this.node.append(
+      this.box,
+      button('↑', trans.__('the match before'), -1),
+      button('↓', trans.__('the next match'), 1),
+      this.state
+    );
   }
 
   focus(): void {
@@ -57,7 +69,8 @@ export class LogSearch {
 
   private async search(): Promise<void> {
     clearTimeout(this.timer);
-    const text = this.box.value, number = ++this.number;
+    const text = this.box.value,
+      number = ++this.number;
     [this.matches, this.more, this.at, this.asked] = [[], false, -1, text];
     this.state.textContent = '';
     if (!text) return;
@@ -86,9 +99,16 @@ export class LogSearch {
   }
 
   private tell(): void {
-    const count = this.matches.length, { trans } = this;
+    const count = this.matches.length,
+      { trans } = this;
     const all = this.more ? trans.__('the first %1 lines', count) : trans._n('%1 line', '%1 lines', count);
-    this.state.textContent = !this.asked ? '' : !count ? trans.__('nothing found') : this.at < 0 ? all : trans.__('%1 of %2', this.at + 1, all);
+    this.state.textContent = !this.asked
+      ? ''
+      : !count
+        ? trans.__('nothing found')
+        : this.at < 0
+          ? all
+          : trans.__('%1 of %2', this.at + 1, all);
   }
 
   dispose(): void {

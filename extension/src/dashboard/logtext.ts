@@ -1,7 +1,8 @@
 /** Lines of a terminal as lines of a page: carriage returns done, colours kept, other control codes left out. */
 
 const LONGEST = 5000; // characters of a line that are shown
-const CONTROL = /\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]/g;
+const CONTROL =
+  /\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]/g;
 const COLORS = ['black', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white'];
 
 /** What a terminal would show of a line: the text after the last carriage return. */
@@ -26,7 +27,9 @@ export interface Piece {
 export function pieces(line: string, wanted = ''): Piece[] {
   const cut = line.length > LONGEST ? `${line.slice(0, LONGEST)} …` : line;
   const found: Piece[] = [];
-  let color = '', bold = false, at = 0;
+  let color = '',
+    bold = false,
+    at = 0;
   const add = (text: string): void => {
     const clean = plain(text);
     if (clean) found.push({ text: clean, color, bold, found: false });
@@ -56,7 +59,8 @@ function look(codes: string, color: string, bold: boolean): [string, boolean] {
 }
 
 function marked(piece: Piece, wanted: string): Piece[] {
-  const lower = piece.text.toLowerCase(), parts: Piece[] = [];
+  const lower = piece.text.toLowerCase(),
+    parts: Piece[] = [];
   if (lower.length !== piece.text.length) return [piece]; // letters that change their length have no place to point at
   let at = 0;
   for (let k = lower.indexOf(wanted); k >= 0; k = lower.indexOf(wanted, at)) {

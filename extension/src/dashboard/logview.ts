@@ -39,10 +39,14 @@ export class LogView {
   private scrolled(): void {
     const { scrollTop, clientHeight, scrollHeight } = this.node;
     if (!clientHeight) return; // hidden
-    if (this.following && this.frame) return; // the lines are about to be drawn anew, and it was no hand that moved them
+    // the lines are about to be drawn anew, and it was no hand that moved them
+    if (this.following && this.frame) return;
     if (scrollTop !== this.wrote) this.following = this.buffer.atEnd && scrollTop + clientHeight >= scrollHeight - LINE;
     this.draw();
-    this.moved({ top: !this.following && scrollTop < 40 * LINE, bottom: scrollTop + clientHeight > scrollHeight - 40 * LINE });
+    this.moved({
+      top: !this.following && scrollTop < 40 * LINE,
+      bottom: scrollTop + clientHeight > scrollHeight - 40 * LINE
+    });
   }
 
   /** The buffer was changed: so many lines more stand above what was in sight, fewer when negative. */

@@ -17,11 +17,20 @@ export interface PlotsOptions {
 export class PlotsPage extends Widget {
   private readonly renderer: Renderer;
 
-  constructor(bench: IBench, private readonly run: string, trans: TranslationBundle, { system = false, options = {}, empty, drawn = () => undefined }: PlotsOptions) {
+  constructor(
+    bench: IBench,
+    private readonly run: string,
+    trans: TranslationBundle,
+    { system = false, options = {}, empty, drawn = () => undefined }: PlotsOptions
+  ) {
     super();
     this.addClass('jp-lb-Plots');
     this.renderer = new Renderer(bench.series(run, { system }), options, '', {
-      words: { __: (text, ...given) => trans.__(text, ...given) }, columns: 6, silent: trans.__('not connected'), empty, drawn,
+      words: { __: (text, ...given) => trans.__(text, ...given) },
+      columns: 6,
+      silent: trans.__('not connected'),
+      empty,
+      drawn,
       actions: name => [this.actions(bench, name, system, trans)]
     });
     this.node.append(this.renderer.root);
@@ -32,12 +41,22 @@ export class PlotsPage extends Widget {
     const place = document.createElement('span');
     place.className = 'lb-action';
     const picture = document.createElement('button');
-    Object.assign(picture, { type: 'button', textContent: 'PNG', title: trans.__('download this plot as a picture'), onclick: () => this.savePicture(name) });
+    Object.assign(picture, {
+      type: 'button',
+      textContent: 'PNG',
+      title: trans.__('download this plot as a picture'),
+      onclick: () => this.savePicture(name)
+    });
     picture.setAttribute('aria-label', trans.__('download %1 as PNG', name));
     place.append(picture);
     if (system) return place;
     const link = document.createElement('a');
-    Object.assign(link, { href: bench.metricsUrl(this.run, [name]), download: fileName(this.run, `${name}.csv`), textContent: 'CSV', title: trans.__('download the points of this metric') });
+    Object.assign(link, {
+      href: bench.metricsUrl(this.run, [name]),
+      download: fileName(this.run, `${name}.csv`),
+      textContent: 'CSV',
+      title: trans.__('download the points of this metric')
+    });
     link.setAttribute('aria-label', trans.__('download %1 as CSV', name));
     place.prepend(link);
     return place;
@@ -45,7 +64,7 @@ export class PlotsPage extends Widget {
 
   /** One plot, or all that are shown. */
   savePicture(name?: string): void {
-    this.renderer.save(fileName(this.run, ...(name ? [name] : [])) + '.png', name);
+    this.renderer.save(`${fileName(this.run, ...(name ? [name] : []))}.png`, name);
   }
 
   end(over: boolean): void {

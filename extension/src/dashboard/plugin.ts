@@ -14,19 +14,33 @@ export const dashboardPlugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IBench],
   optional: [ITranslator, ILayoutRestorer],
-  activate: (app: JupyterFrontEnd, bench: IBench, translator: ITranslator | null, restorer: ILayoutRestorer | null): void => {
+  activate: (
+    app: JupyterFrontEnd,
+    bench: IBench,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null
+  ): void => {
     const trans = (translator ?? nullTranslator).load(DOMAIN);
     const tracker = new WidgetTracker<RunDashboard>({ namespace: 'lepton-bench-run' });
     app.commands.addCommand(CommandIDs.openRun, {
       label: args => (args.run ? trans.__('Open Run') : trans.__('Open Run…')),
       caption: trans.__('Plots, logs and facts of a run'),
       icon: runIcon,
-      describedBy: { args: { type: 'object', properties: { run: { type: 'string', description: trans.__('The id of the run') }, page: { type: 'number', description: trans.__('Which tab is shown') } } } },
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: {
+            run: { type: 'string', description: trans.__('The id of the run') },
+            page: { type: 'number', description: trans.__('Which tab is shown') }
+          }
+        }
+      },
       execute: async args => {
         const run = (args.run as string | undefined) || (await chooseRun(bench, trans));
         if (!run) return undefined;
         const known = tracker.find(widget => widget.run === run);
-        const widget = known ?? new RunDashboard(bench, run, app.commands, trans, () => performance.mark('lepton-bench:drawn'));
+        const widget =
+          known ?? new RunDashboard(bench, run, app.commands, trans, () => performance.mark('lepton-bench:drawn'));
         if (!known) {
           if (typeof args.page === 'number') widget.page = args.page;
           await tracker.add(widget);
@@ -37,7 +51,12 @@ export const dashboardPlugin: JupyterFrontEndPlugin<void> = {
         return widget;
       }
     });
-    if (restorer) void restorer.restore(tracker, { command: CommandIDs.openRun, args: widget => ({ run: widget.run, page: widget.page }), name: widget => widget.run });
+    if (restorer)
+      void restorer.restore(tracker, {
+        command: CommandIDs.openRun,
+        args: widget => ({ run: widget.run, page: widget.page }),
+        name: widget => widget.run
+      });
   }
 };
 
@@ -47,7 +66,8 @@ function place(app: JupyterFrontEnd, widget: RunDashboard): void {
   if (widget.isAttached) return;
   app.shell.add(widget, 'down');
   for (let parent = widget.parent; parent; parent = parent.parent) {
-    if (parent instanceof SplitPanel && parent.orientation === 'vertical') parent.setRelativeSizes([2, 3]); // it begins without any height
+    // it begins without any height
+    if (parent instanceof SplitPanel && parent.orientation === 'vertical') parent.setRelativeSizes([2, 3]);
   }
 }
 
@@ -63,10 +83,19 @@ async function chooseRun(bench: IBench, trans: TranslationBundle): Promise<strin
     const rows: RunRow[] = [...table.rows.values()].sort((a, b) => b.created - a.created).slice(0, 200);
     const items = rows.map(row => `${row.id}  ${row.name}  (${statusText(row.status, trans)})`);
     if (!items.length) {
-      await showDialog({ title: trans.__('Open Run'), body: bench.problem || trans.__('There is no run yet. A launch makes one.'), buttons: [Dialog.okButton()] });
+      await showDialog({
+        title: trans.__('Open Run'),
+        body: bench.problem || trans.__('There is no run yet. A launch makes one.'),
+        buttons: [Dialog.okButton()]
+      });
       return undefined;
     }
-    const chosen = await InputDialog.getItem({ title: trans.__('Open Run'), label: trans.__('Run'), items, okLabel: trans.__('Open') });
+    const chosen = await InputDialog.getItem({
+      title: trans.__('Open Run'),
+      label: trans.__('Run'),
+      items,
+      okLabel: trans.__('Open')
+    });
     return chosen.button.accept && chosen.value ? rows[items.indexOf(chosen.value)]?.id : undefined;
   } finally {
     table.dispose();

@@ -2,7 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget, refreshIcon } from '@jupyterlab/ui-components';
 import type { Message } from '@lumino/messaging';
-import * as React from 'react';
+import type * as React from 'react';
 import type { IBench, RunDetail, Standing } from '../tokens';
 import { frameOf, groupsOf, isOdd, stallOf } from './stacks';
 import { timeText } from './texts';
@@ -17,11 +17,27 @@ function Groups({ look }: { look: Look }): React.JSX.Element {
   const { hint, groups } = groupsOf(look.text);
   return (
     <>
-      {hint && <p className="jp-lb-Ranks-hint"><strong>{hint}</strong></p>}
+      {hint && (
+        <p className="jp-lb-Ranks-hint">
+          <strong>{hint}</strong>
+        </p>
+      )}
       {groups.map(group => (
-        <section key={group.ranks} className="jp-lb-Ranks-group" data-odd={isOdd(group, look.odd) || undefined} aria-label={group.ranks}>
+        <section
+          key={group.ranks}
+          className="jp-lb-Ranks-group"
+          data-odd={isOdd(group, look.odd) || undefined}
+          aria-label={group.ranks}
+        >
           <h3>{group.ranks}</h3>
-          <ol>{group.lines.map(frameOf).map(([where, name], i) => <li key={i}>{where}<strong>{name}</strong></li>)}</ol>
+          <ol>
+            {group.lines.map(frameOf).map(([where, name], i) => (
+              <li key={i}>
+                {where}
+                <strong>{name}</strong>
+              </li>
+            ))}
+          </ol>
         </section>
       ))}
     </>
@@ -35,7 +51,10 @@ export class RanksPage extends ReactWidget {
   private problem = '';
   private turn = 0; // an answer of an earlier one is about something else
 
-  constructor(private readonly bench: IBench, private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly bench: IBench,
+    private readonly trans: TranslationBundle
+  ) {
     super();
     this.addClass('jp-lb-Ranks');
     this.node.tabIndex = 0; // it may have to be scrolled while its button cannot be pressed
@@ -81,21 +100,46 @@ export class RanksPage extends ReactWidget {
   protected render(): React.JSX.Element | null {
     const { run, trans, busy, problem } = this;
     if (!run) return null;
-    if (!runs(run.status)) return <p className="jp-lb-empty">{run.status !== 'waiting' ? trans.__('The run has ended: its ranks stand nowhere. What they printed is under Logs.') : trans.__('The run has not begun.')}</p>;
-    const stall = stallOf(run), look: Look | null = this.look ?? (stall && { ...stall, time: null });
+    if (!runs(run.status))
+      return (
+        <p className="jp-lb-empty">
+          {run.status !== 'waiting'
+            ? trans.__('The run has ended: its ranks stand nowhere. What they printed is under Logs.')
+            : trans.__('The run has not begun.')}
+        </p>
+      );
+    const stall = stallOf(run),
+      look: Look | null = this.look ?? (stall && { ...stall, time: null });
     return (
       <>
         <div className="jp-lb-Ranks-bar">
-          <button type="button" className="jp-mod-styled jp-mod-minimal" disabled={busy} onClick={() => void this.ask()}>
-            <refreshIcon.react tag="span" aria-hidden="true" />{busy ? trans.__('Asking…') : trans.__('Refresh')}
+          <button
+            type="button"
+            className="jp-mod-styled jp-mod-minimal"
+            disabled={busy}
+            onClick={() => void this.ask()}
+          >
+            <refreshIcon.react tag="span" aria-hidden="true" />
+            {busy ? trans.__('Asking…') : trans.__('Refresh')}
           </button>
           <span role="status">
             {stall && <strong>{trans.__('No step and no output since %1.', timeText(stall.since))} </strong>}
-            {look && (look.time === null ? trans.__('This is where the ranks stood when that was noticed.') : trans.__('This is where the ranks stood at %1.', timeText(look.time)))}
+            {look &&
+              (look.time === null
+                ? trans.__('This is where the ranks stood when that was noticed.')
+                : trans.__('This is where the ranks stood at %1.', timeText(look.time)))}
           </span>
         </div>
-        {problem && <p className="jp-lb-Ranks-problem" role="alert">{problem}</p>}
-        {look ? <Groups look={look} /> : !problem && <p className="jp-lb-empty">{trans.__('Asking the ranks where they stand…')}</p>}
+        {problem && (
+          <p className="jp-lb-Ranks-problem" role="alert">
+            {problem}
+          </p>
+        )}
+        {look ? (
+          <Groups look={look} />
+        ) : (
+          !problem && <p className="jp-lb-empty">{trans.__('Asking the ranks where they stand…')}</p>
+        )}
       </>
     );
   }

@@ -16,13 +16,17 @@ export function ticksOf(low: number, high: number, about = 5): number[] {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5, 10].find(n => rough <= n * power * 1.0001) ?? 10);
   const first = Math.ceil(low / step - 1e-9);
-  return Array.from({ length: Math.max(0, Math.floor(high / step + 1e-9) - first + 1) }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+  return Array.from({ length: Math.max(0, Math.floor(high / step + 1e-9) - first + 1) }, (_, i) =>
+    Number(((first + i) * step).toPrecision(12))
+  );
 }
 
 function logTicks(low: number, high: number): number[] {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
   const each = Math.ceil((last - first + 1) / 6);
-  const found = Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i)).filter((x, i) => i % each === 0 && x >= low * 0.999 && x <= high * 1.001);
+  const found = Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i)).filter(
+    (x, i) => i % each === 0 && x >= low * 0.999 && x <= high * 1.001
+  );
   return found.length > 1 ? found : [low, high];
 }
 
@@ -40,7 +44,10 @@ function numbers(found: number[], wide: number, own: boolean): Scale {
   if (low === high) [low, high] = [low - (Math.abs(low) / 2 || 1), high + (Math.abs(high) / 2 || 1)];
   const shape = log ? Math.log10 : (x: number): number => x;
   const place = (x: Plain): number => margin((shape(Number(x)) - shape(low)) / (shape(high) - shape(low)));
-  const ticks = ((own && ownTicks(found, place)) || (log ? logTicks(low, high) : ticksOf(low, high))).map(x => ({ at: place(x), text: own ? given(x) : value(x) }));
+  const ticks = ((own && ownTicks(found, place)) || (log ? logTicks(low, high) : ticksOf(low, high))).map(x => ({
+    at: place(x),
+    text: own ? given(x) : value(x)
+  }));
   return { place, ticks, log };
 }
 
@@ -48,10 +55,15 @@ function words(found: Plain[]): Scale {
   const known = [...new Set(found.map(x => value(x)))];
   const place = (x: Plain): number => (known.indexOf(value(x)) + 0.5) / known.length;
   const each = Math.ceil(known.length / 12);
-  return { place, ticks: known.map((text, i) => ({ at: (i + 0.5) / known.length, text })).filter((_, i) => i % each === 0), log: false };
+  return {
+    place,
+    ticks: known.map((text, i) => ({ at: (i + 0.5) / known.length, text })).filter((_, i) => i % each === 0),
+    log: false
+  };
 }
 
 /** Numbers along a line; everything else side by side. */
-export function scaleOf(found: Plain[], { wide = 10, own = true } = {}): Scale { // wide: the greatest over the least from which on a scale is logarithmic
+export function scaleOf(found: Plain[], { wide = 10, own = true } = {}): Scale {
+  // wide: the greatest over the least from which on a scale is logarithmic
   return found.length && found.every(x => typeof x === 'number') ? numbers(found as number[], wide, own) : words(found);
 }

@@ -23,8 +23,12 @@ export function secondsOf(row: RunRow, now: number): number | undefined {
 
 export function columnsOf(rows: RunRow[], now: number): Column[] {
   return [
-    ...namesOf(rows, row => row.parameters).map((name): Column => ({ key: `p ${name}`, name, group: 'parameter', read: row => row.parameters?.[name] })),
-    ...namesOf(rows, row => row.values).map((name): Column => ({ key: `v ${name}`, name, group: 'value', read: row => row.values[name] })),
+    ...namesOf(rows, row => row.parameters).map(
+      (name): Column => ({ key: `p ${name}`, name, group: 'parameter', read: row => row.parameters?.[name] })
+    ),
+    ...namesOf(rows, row => row.values).map(
+      (name): Column => ({ key: `v ${name}`, name, group: 'value', read: row => row.values[name] })
+    ),
     { key: 'status', name: 'status', group: 'fact', read: row => row.status },
     { key: 'duration', name: 'duration', group: 'fact', read: row => secondsOf(row, now) }
   ];
@@ -72,6 +76,11 @@ const cell = (x: Plain | undefined): string => {
 /** All of it as a file. */
 export function setsCsv(rows: RunRow[], columns: Column[]): string {
   const head = ['run', ...columns.map(c => c.name), 'notebook', 'reason'];
-  const lines = rows.map(row => [row.id, ...columns.map(c => c.read(row)), row.output ?? row.output_at ?? '', row.reason ?? '']);
-  return [head, ...lines].map(line => line.map(cell).join(',')).join('\r\n') + '\r\n';
+  const lines = rows.map(row => [
+    row.id,
+    ...columns.map(c => c.read(row)),
+    row.output ?? row.output_at ?? '',
+    row.reason ?? ''
+  ]);
+  return [head, ...lines].map(line => `${line.map(cell).join(',')}\r\n`).join('');
 }

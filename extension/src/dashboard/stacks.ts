@@ -10,7 +10,8 @@ export interface Group {
 const HEAD = /^ranks? \d[\d, -]*$/;
 
 export function groupsOf(text: string): { hint: string; groups: Group[] } {
-  const hint: string[] = [], groups: Group[] = [];
+  const hint: string[] = [],
+    groups: Group[] = [];
   for (const line of text.split('\n')) {
     if (HEAD.test(line)) groups.push({ ranks: line, lines: [] });
     else if (groups.length) groups[groups.length - 1].lines.push(line.replace(/^ {2}/, ''));
@@ -34,7 +35,9 @@ function spans(ranks: string): [number, number][] {
   return [...ranks.matchAll(/(\d+)(?:-(\d+))?/g)].map(([, from, to]) => [Number(from), Number(to ?? from)]);
 }
 
-/** The stacks that were kept when a run was found to stand still; null: it does not now, or its record makes no sense. */
+/**
+ * The stacks that were kept when a run was found to stand still; null: it does not now, or its record makes no sense.
+ */
 export function stallOf({ status, extra }: Pick<RunDetail, 'status' | 'extra'>): (Standing & { since: number }) | null {
   const { since, stacks, odd } = (extra.stall ?? {}) as { since?: unknown; stacks?: unknown; odd?: unknown };
   if (status !== 'stalled' || typeof since !== 'number' || typeof stacks !== 'string') return null;

@@ -11,10 +11,13 @@ export function bytesText(bytes: number): string {
 }
 
 export function durationText(seconds: number): string {
-  const s = Math.max(0, Math.floor(seconds)), two = (n: number): string => String(n).padStart(2, '0');
+  const s = Math.max(0, Math.floor(seconds)),
+    two = (n: number): string => String(n).padStart(2, '0');
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)}:${two(s % 60)} min`;
-  return s < 172800 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)} h` : `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
+  return s < 172800
+    ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)} h`
+    : `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
 }
 
 export function timeText(time: number | null): string {
@@ -22,7 +25,18 @@ export function timeText(time: number | null): string {
 }
 
 export function statusText(status: Status, trans: TranslationBundle): string {
-  return { waiting: trans.__('waiting'), running: trans.__('running'), stalled: trans.__('stalled'), done: trans.__('done'), failed: trans.__('failed'), stopped: trans.__('stopped'), lost: trans.__('lost'), damaged: trans.__('damaged') }[status] ?? status;
+  return (
+    {
+      waiting: trans.__('waiting'),
+      running: trans.__('running'),
+      stalled: trans.__('stalled'),
+      done: trans.__('done'),
+      failed: trans.__('failed'),
+      stopped: trans.__('stopped'),
+      lost: trans.__('lost'),
+      damaged: trans.__('damaged')
+    }[status] ?? status
+  );
 }
 
 export function isOver(status: Status): boolean {
@@ -37,32 +51,48 @@ export function elapsed(run: RunDetail, now: number): string {
 /** Why a run does not begin: who is before it on its allocation. */
 export function waitingText(run: RunDetail, allocation: AllocationRow | undefined, trans: TranslationBundle): string {
   if (run.status !== 'waiting') return '';
-  if (!allocation) return run.allocation ? trans.__('Waiting for allocation %1.', run.allocation) : trans.__('Waiting for devices.');
+  if (!allocation)
+    return run.allocation ? trans.__('Waiting for allocation %1.', run.allocation) : trans.__('Waiting for devices.');
   if (allocation.broken) return trans.__('Allocation %1 is broken: %2', allocation.name, allocation.broken);
-  if (allocation.state === 'waiting') return trans.__('Allocation %1 still waits for its %2 devices.', allocation.name, allocation.count);
+  if (allocation.state === 'waiting')
+    return trans.__('Allocation %1 still waits for its %2 devices.', allocation.name, allocation.count);
   const before = allocation.queue.indexOf(run.id);
   if (!allocation.run || allocation.run === run.id) return trans.__('Allocation %1 starts it.', allocation.name);
-  return before > 0 ? trans.__('Allocation %1 is busy with run %2; %3 more are before this one.', allocation.name, allocation.run, before)
+  return before > 0
+    ? trans.__(
+        'Allocation %1 is busy with run %2; %3 more are before this one.',
+        allocation.name,
+        allocation.run,
+        before
+      )
     : trans.__('Allocation %1 is busy with run %2; this one is next.', allocation.name, allocation.run);
 }
 
 /** The request for devices on which a run that is over is to go on, or could not. */
 export function requestOf({ id, status, ended }: RunDetail, requests: Iterable<RequestRow>): RequestRow | undefined {
-  const found = [...requests].filter(row => row.run === id && (row.state === 'waiting' || row.state === 'failed') && row.created >= (ended ?? 0));
+  const found = [...requests].filter(
+    row => row.run === id && (row.state === 'waiting' || row.state === 'failed') && row.created >= (ended ?? 0)
+  );
   return isOver(status) ? found.sort((a, b) => b.created - a.created)[0] : undefined;
 }
 
 export function requestText({ state, count, text }: RequestRow, trans: TranslationBundle): string {
-  const said = state === 'failed' ? trans.__('It could not be resumed:') : trans._n('It goes on when it has its device.', 'It goes on when it has its %1 devices.', count);
+  const said =
+    state === 'failed'
+      ? trans.__('It could not be resumed:')
+      : trans._n('It goes on when it has its device.', 'It goes on when it has its %1 devices.', count);
   return [said, text].filter(Boolean).join('\n');
 }
 
 /** A value that a person can read, whatever it is. */
 export function valueText(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value) ?? String(value);
+  return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
 }
 
 /** A name that every file system takes. */
 export function fileName(...parts: string[]): string {
-  return parts.join('-').replace(/[^\w.-]+/g, '_').slice(0, 120);
+  return parts
+    .join('-')
+    .replace(/[^\w.-]+/g, '_')
+    .slice(0, 120);
 }

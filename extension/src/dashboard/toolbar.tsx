@@ -1,7 +1,15 @@
 /** What stands above a dashboard: how the run is, and what can be done about it. */
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { addToolbarButtonClass, closeIcon, notebookIcon, ReactWidget, runIcon, stopIcon, ToolbarButtonComponent } from '@jupyterlab/ui-components';
+import {
+  addToolbarButtonClass,
+  closeIcon,
+  notebookIcon,
+  ReactWidget,
+  runIcon,
+  stopIcon,
+  ToolbarButtonComponent
+} from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 import { CommandIDs, type IBench, type RequestRow, type RunDetail, type RunRow } from '../tokens';
@@ -23,24 +31,55 @@ function useNow(ticks: boolean): number {
   return Math.max(now, Date.now() / 1000);
 }
 
-export function RunStatus({ run, row, trans }: { run: RunDetail; row: RunRow | undefined; trans: TranslationBundle }): React.JSX.Element {
-  const now = useNow(runs(run.status)), Icon = statusIcon(run.status), progress = row?.progress ?? null;
+export function RunStatus({
+  run,
+  row,
+  trans
+}: {
+  run: RunDetail;
+  row: RunRow | undefined;
+  trans: TranslationBundle;
+}): React.JSX.Element {
+  const now = useNow(runs(run.status)),
+    Icon = statusIcon(run.status),
+    progress = row?.progress ?? null;
   const share = progress?.total ? Math.min(1, progress.done / progress.total) : null;
-  const left = share && run.kind !== 'notebook' && runs(run.status) && run.started ? durationText(((now - run.started) * (1 - share)) / share) : '';
-  const words = [statusText(run.status, trans), elapsed(run, now), ['running', 'stalled', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason].filter(Boolean).join(' · ');
+  const left =
+    share && run.kind !== 'notebook' && runs(run.status) && run.started
+      ? durationText(((now - run.started) * (1 - share)) / share)
+      : '';
+  const words = [
+    statusText(run.status, trans),
+    elapsed(run, now),
+    ['running', 'stalled', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason
+  ]
+    .filter(Boolean)
+    .join(' · ');
   return (
     <span className="jp-lb-Status" data-status={run.status} title={[run.name, run.id, words].join('\n')}>
       <Icon.react tag="span" aria-hidden="true" />
       <strong>{run.name || run.id}</strong>
       <span role="status">{words}</span>
       {share !== null && runs(run.status) && (
-        <><progress value={share} aria-label={trans.__('progress')} /><span>{row?.sets ? setsText(row.sets, trans) : run.kind === 'notebook' ? trans.__('%1 of %2 cells', progress!.done, progress!.total!) : `${Math.floor(100 * share)} %`}{left && ` · ${trans.__('%1 left', left)}`}</span></>
+        <>
+          <progress value={share} aria-label={trans.__('progress')} />
+          <span>
+            {row?.sets
+              ? setsText(row.sets, trans)
+              : run.kind === 'notebook'
+                ? trans.__('%1 of %2 cells', progress!.done, progress!.total!)
+                : `${Math.floor(100 * share)} %`}
+            {left && ` · ${trans.__('%1 left', left)}`}
+          </span>
+        </>
       )}
     </span>
   );
 }
 
-/** A button that is no toggle: JupyterLab's own says that it is not pressed, which a screen reader takes for a state. */
+/**
+ * A button that is no toggle: JupyterLab's own says that it is not pressed, which a screen reader takes for a state.
+ */
 export function action(props: ToolbarButtonComponent.IProps): ReactWidget {
   return addToolbarButtonClass(ReactWidget.create(<ToolbarButtonComponent {...props} />));
 }
@@ -73,7 +112,10 @@ export class StatusItem extends ReactWidget {
 export class OutputItem extends ReactWidget {
   run: RunDetail | null = null;
 
-  constructor(private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly commands: CommandRegistry,
+    private readonly trans: TranslationBundle
+  ) {
     super();
     addToolbarButtonClass(this);
     this.addClass('jp-lb-OutputItem');
@@ -82,9 +124,19 @@ export class OutputItem extends ReactWidget {
   protected render(): React.JSX.Element | null {
     const { run, trans } = this;
     if (run?.kind !== 'notebook' || !(run.output || run.output_at)) return null;
-    const tooltip = run.output ? trans.__('open %1', run.output) : trans.__('it lies where JupyterLab’s file browser does not reach: %1', run.output_at!);
+    const tooltip = run.output
+      ? trans.__('open %1', run.output)
+      : trans.__('it lies where JupyterLab’s file browser does not reach: %1', run.output_at!);
     const open = (): void => void this.commands.execute(CommandIDs.openOutput, { run: run.id, output: run.output! });
-    return <ToolbarButtonComponent icon={notebookIcon} label={trans.__('Open Output Notebook')} tooltip={tooltip} enabled={!!run.output} onClick={open} />;
+    return (
+      <ToolbarButtonComponent
+        icon={notebookIcon}
+        label={trans.__('Open Output Notebook')}
+        tooltip={tooltip}
+        enabled={!!run.output}
+        onClick={open}
+      />
+    );
   }
 }
 
@@ -93,7 +145,10 @@ export class ResumeItem extends ReactWidget {
   private run: RunDetail | null = null;
   private request: RequestRow | undefined;
 
-  constructor(private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly commands: CommandRegistry,
+    private readonly trans: TranslationBundle
+  ) {
     super();
     addToolbarButtonClass(this);
     this.addClass('jp-lb-ResumeItem');
@@ -110,11 +165,29 @@ export class ResumeItem extends ReactWidget {
     if (!run || !isResumable(run)) return null;
     if (request?.state === 'waiting') {
       const cancel = (): void => void commands.execute(CommandIDs.cancel, { request: request.id });
-      return <ToolbarButtonComponent icon={closeIcon} label={trans.__('Cancel Resume')} tooltip={trans.__('do not wait for devices any longer')} onClick={cancel} />;
+      return (
+        <ToolbarButtonComponent
+          icon={closeIcon}
+          label={trans.__('Cancel Resume')}
+          tooltip={trans.__('do not wait for devices any longer')}
+          onClick={cancel}
+        />
+      );
     }
-    const tooltip = run.kind === 'sweep' ? trans.__('run the sets that are not done')
-      : run.checkpoint === null ? trans.__('run it again: it has no checkpoint') : trans.__('go on from step %1', run.checkpoint);
-    return <ToolbarButtonComponent icon={runIcon} label={trans.__('Resume')} tooltip={tooltip} onClick={() => void commands.execute(CommandIDs.resumeRun, { run: run.id })} />;
+    const tooltip =
+      run.kind === 'sweep'
+        ? trans.__('run the sets that are not done')
+        : run.checkpoint === null
+          ? trans.__('run it again: it has no checkpoint')
+          : trans.__('go on from step %1', run.checkpoint);
+    return (
+      <ToolbarButtonComponent
+        icon={runIcon}
+        label={trans.__('Resume')}
+        tooltip={tooltip}
+        onClick={() => void commands.execute(CommandIDs.resumeRun, { run: run.id })}
+      />
+    );
   }
 }
 
@@ -124,7 +197,11 @@ export class StopItem extends ReactWidget {
   private asked = 0; // when Stop was pressed
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly bench: IBench, private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly bench: IBench,
+    private readonly commands: CommandRegistry,
+    private readonly trans: TranslationBundle
+  ) {
     super();
     addToolbarButtonClass(this);
     this.addClass('jp-lb-StopItem');
@@ -142,7 +219,11 @@ export class StopItem extends ReactWidget {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.update(), PATIENCE + 50);
     this.update();
-    const done = await attempt(this.commands.hasCommand(CommandIDs.stopRun) ? this.commands.execute(CommandIDs.stopRun, { run, kill }) : this.bench.stop(run, kill));
+    const done = await attempt(
+      this.commands.hasCommand(CommandIDs.stopRun)
+        ? this.commands.execute(CommandIDs.stopRun, { run, kill })
+        : this.bench.stop(run, kill)
+    );
     if (!done) this.asked = 0;
     this.update();
   }
@@ -150,10 +231,21 @@ export class StopItem extends ReactWidget {
   protected render(): React.JSX.Element | null {
     const { run, trans } = this;
     if (!run || isOver(run.status)) return null;
-    const waits = this.asked > 0 && Date.now() < this.asked + PATIENCE, kill = this.asked > 0 && !waits;
+    const waits = this.asked > 0 && Date.now() < this.asked + PATIENCE,
+      kill = this.asked > 0 && !waits;
     const label = waits ? trans.__('Stopping…') : kill ? trans.__('Kill') : trans.__('Stop');
-    const tooltip = kill ? trans.__('it has not stopped: end its processes at once') : trans.__('stop this run on all ranks');
-    return <ToolbarButtonComponent icon={stopIcon} label={label} tooltip={tooltip} enabled={!waits} onClick={() => void this.press(kill)} />;
+    const tooltip = kill
+      ? trans.__('it has not stopped: end its processes at once')
+      : trans.__('stop this run on all ranks');
+    return (
+      <ToolbarButtonComponent
+        icon={stopIcon}
+        label={label}
+        tooltip={tooltip}
+        enabled={!waits}
+        onClick={() => void this.press(kill)}
+      />
+    );
   }
 
   dispose(): void {

@@ -12,15 +12,21 @@ export class Displays {
   private kernel: Kernel.IKernelConnection | null = null;
   private fresh = false;
 
-  constructor(private readonly panel: NotebookPanel, private readonly ended: (mark: Mark) => void) {
+  constructor(
+    private readonly panel: NotebookPanel,
+    private readonly ended: (mark: Mark) => void
+  ) {
     panel.disposed.connect(() => this.leave());
     panel.sessionContext.kernelChanged.connect((_, change) => this.follow(change.newValue));
     panel.sessionContext.statusChanged.connect((_, status) => this.restarted(status));
-    void Promise.all([panel.revealed, panel.sessionContext.ready]).then(() => this.follow(panel.sessionContext.session?.kernel ?? null));
+    void Promise.all([panel.revealed, panel.sessionContext.ready]).then(() =>
+      this.follow(panel.sessionContext.session?.kernel ?? null)
+    );
   }
 
   private *areas(): Generator<Outputs> {
-    for (const cell of this.panel.content.widgets) if (cell.model.type === 'code') yield (cell as CodeCell).model.outputs as unknown as Outputs;
+    for (const cell of this.panel.content.widgets)
+      if (cell.model.type === 'code') yield (cell as CodeCell).model.outputs as unknown as Outputs;
   }
 
   /** A kernel that was started again knows nothing of what it displayed before. */
@@ -52,7 +58,12 @@ export class Displays {
   private async ask(kernel: Kernel.IKernelConnection): Promise<void> {
     const ids = JSON.stringify([...this.known.keys()]);
     const expression = `__import__("sys").modules["lepton_bench.displays"].show_again(${ids}) if "lepton_bench.displays" in __import__("sys").modules else ${ids}`;
-    const future = kernel.requestExecute({ code: '', silent: true, store_history: false, user_expressions: { [ASK]: expression } });
+    const future = kernel.requestExecute({
+      code: '',
+      silent: true,
+      store_history: false,
+      user_expressions: { [ASK]: expression }
+    });
     const reply = (await future.done).content as KernelMessage.IExecuteReplyMsg['content'];
     if (kernel !== this.kernel || reply.status !== 'ok') return;
     const found = reply.user_expressions[ASK] as unknown as { data?: Record<string, string> } | undefined;

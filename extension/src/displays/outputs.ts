@@ -14,7 +14,9 @@ export interface Outputs {
 
 export function markOf(metadata: unknown): Mark | null {
   const found = (metadata as { lepton_bench?: Partial<Mark> } | null | undefined)?.lepton_bench;
-  return typeof found?.display === 'string' ? { display: found.display, run: typeof found.run === 'string' ? found.run : '' } : null;
+  return typeof found?.display === 'string'
+    ? { display: found.display, run: typeof found.run === 'string' ? found.run : '' }
+    : null;
 }
 
 /** All marks of a notebook, without repeats. */

@@ -15,7 +15,10 @@ export const displaysPlugin: JupyterFrontEndPlugin<void> = {
       const outputs = new Map<string, RunOutput>();
       const displays: Displays = new Displays(panel, mark => {
         outputs.get(mark.display)?.dispose();
-        outputs.set(mark.display, new RunOutput(bench, mark, (data, metadata) => displays.update(mark.display, data, metadata)));
+        outputs.set(
+          mark.display,
+          new RunOutput(bench, mark, (data, metadata) => displays.update(mark.display, data, metadata))
+        );
       });
       panel.disposed.connect(() => outputs.forEach(output => output.dispose()));
     });

@@ -18,7 +18,8 @@ interface HeadlessTools {
 
 /** The notebook as the dialog needs it. */
 function documentOf({ context, content, model }: NotebookPanel, app: JupyterFrontEnd): Document {
-  const active = (): NotebookPanel['content']['activeCell'] => (content.activeCell?.model.type === 'code' ? content.activeCell : null);
+  const active = (): NotebookPanel['content']['activeCell'] =>
+    content.activeCell?.model.type === 'code' ? content.activeCell : null;
   return {
     path: () => app.serviceManager.contents.localPath(context.path),
     save: async () => {
@@ -41,7 +42,8 @@ async function runHeadless({ app, bench, trans }: HeadlessTools, panel: Notebook
   devices.changed.connect(emit);
   try {
     const run = await new HeadlessDialog(model, trans).ask();
-    if (run !== null && app.commands.hasCommand(CommandIDs.revealRun)) await app.commands.execute(CommandIDs.revealRun, { run });
+    if (run !== null && app.commands.hasCommand(CommandIDs.revealRun))
+      await app.commands.execute(CommandIDs.revealRun, { run });
   } finally {
     devices.changed.disconnect(emit);
     devices.dispose();
@@ -50,7 +52,12 @@ async function runHeadless({ app, bench, trans }: HeadlessTools, panel: Notebook
 }
 
 export function addHeadlessCommand(tools: HeadlessTools): void {
-  const { app: { commands }, bench, tracker, trans } = tools;
+  const {
+    app: { commands },
+    bench,
+    tracker,
+    trans
+  } = tools;
   const open = new Set<NotebookPanel>(); // one dialog at a time
   commands.addCommand(CommandIDs.runHeadless, {
     label: args => (args.toolbar ? '' : trans.__('Run Headless…')),

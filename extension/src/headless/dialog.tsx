@@ -12,7 +12,10 @@ const START = 1; // the index of the button
 export class HeadlessDialog extends SteadyDialog<string> {
   private run: string | null = null;
 
-  constructor(private readonly model: HeadlessModel, private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly model: HeadlessModel,
+    private readonly trans: TranslationBundle
+  ) {
     // a panel around the form: JupyterLab would move its selects behind React's back
     const body = new Panel();
     body.addClass('jp-lb-nb-launch');
@@ -33,7 +36,8 @@ export class HeadlessDialog extends SteadyDialog<string> {
   /** Escape has to reach the dialog also while Start cannot be pressed. */
   protected onAfterAttach(msg: Message): void {
     super.onAfterAttach(msg);
-    if (!this.node.contains(document.activeElement)) this.node.querySelector<HTMLElement>('.jp-Dialog-footer .jp-mod-reject')?.focus();
+    if (!this.node.contains(document.activeElement))
+      this.node.querySelector<HTMLElement>('.jp-Dialog-footer .jp-mod-reject')?.focus();
   }
 
   private enable(): void {

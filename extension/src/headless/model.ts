@@ -34,7 +34,12 @@ export class HeadlessModel {
   private turn = 0;
   private readonly _changed = new Signal<this, void>(this);
 
-  constructor(private readonly document: Document, private readonly bench: Pick<IBench, 'notebook' | 'sweep'>, private readonly known: () => number, private readonly trans: TranslationBundle) {}
+  constructor(
+    private readonly document: Document,
+    private readonly bench: Pick<IBench, 'notebook' | 'sweep'>,
+    private readonly known: () => number,
+    private readonly trans: TranslationBundle
+  ) {}
 
   get changed(): ISignal<this, void> {
     return this._changed;
@@ -95,7 +100,11 @@ export class HeadlessModel {
 
   /** What was given, and only that. */
   get space(): Record<string, Value[]> {
-    return Object.fromEntries(this.form.parameters.map(field => [field.name, this.read(field).values] as const).filter(([, values]) => values.length));
+    return Object.fromEntries(
+      this.form.parameters
+        .map(field => [field.name, this.read(field).values] as const)
+        .filter(([, values]) => values.length)
+    );
   }
 
   /** How many sets that makes. */
@@ -134,16 +143,34 @@ export class HeadlessModel {
   get command(): string {
     const { devices, parallel, retries, output, changed } = this.options;
     const given = Object.entries(this.space).flatMap(([name, values]) => ['-p', `${name}=${writeValues(values)}`]);
-    const more = [['--parallel', parallel], ['--retries', Number(retries) ? retries : ''], ['--output', output], ['--changed', changed === 'refuse' ? '' : changed]];
-    const words = ['lepton-bench', 'sweep', this.path, ...given, '--devices-each', devices.trim() || '1', ...more.flatMap(([name, value]) => (value.trim() ? [name, value.trim()] : []))];
+    const more = [
+      ['--parallel', parallel],
+      ['--retries', Number(retries) ? retries : ''],
+      ['--output', output],
+      ['--changed', changed === 'refuse' ? '' : changed]
+    ];
+    const words = [
+      'lepton-bench',
+      'sweep',
+      this.path,
+      ...given,
+      '--devices-each',
+      devices.trim() || '1',
+      ...more.flatMap(([name, value]) => (value.trim() ? [name, value.trim()] : []))
+    ];
     return words.map(shellWord).join(' ');
   }
 
   private get sent(): SweepOptions {
     const { devices, parallel, retries, output, changed } = this.options;
     return {
-      path: this.path, space: this.space, devices_each: Number(devices), ...(parallel.trim() ? { parallel: Number(parallel) } : {}), ...(retries.trim() ? { retries: Number(retries) } : {}),
-      ...(output.trim() ? { output: output.trim() } : {}), changed
+      path: this.path,
+      space: this.space,
+      devices_each: Number(devices),
+      ...(parallel.trim() ? { parallel: Number(parallel) } : {}),
+      ...(retries.trim() ? { retries: Number(retries) } : {}),
+      ...(output.trim() ? { output: output.trim() } : {}),
+      changed
     };
   }
 

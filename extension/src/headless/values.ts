@@ -45,8 +45,8 @@ const ESCAPES: Record<string, string> = { n: '\n', t: '\t', r: '\r', '\\': '\\',
 
 /** What stands between quotes; undefined: it is not all between quotes. */
 function readText(text: string): string | undefined {
-  const found = /^(['"])((?:\\[^]|(?!\1)[^\\])*)\1$/.exec(text);
-  return found?.[2].replace(/\\([^])/g, (all, c: string) => ESCAPES[c] ?? all);
+  const found = /^(['"])((?:\\[\s\S]|(?!\1)[^\\])*)\1$/.exec(text);
+  return found?.[2].replace(/\\([\s\S])/g, (all, c: string) => ESCAPES[c] ?? all);
 }
 
 /** A Python literal; undefined: it is none, or JSON could not hold it. */
@@ -70,7 +70,7 @@ function readItems(parts: string[]): Value[] | undefined {
 function readPairs(parts: string[]): Value | undefined {
   const found: [string, Value][] = [];
   for (const part of parts) {
-    const pair = /^('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*:([^]*)$/.exec(part);
+    const pair = /^('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*:([\s\S]*)$/.exec(part);
     const [name, value] = pair ? [readText(pair[1]), readLiteral(pair[2])] : [];
     if (name === undefined || value === undefined) return undefined;
     found.push([name, value]);
@@ -83,13 +83,18 @@ function readOne(text: string, kind: ParameterField['kind'], trans: Translate): 
   if (!text) return { problem: trans.__('A value is missing between the commas; an empty text is "".') };
   if (text === 'None') return { value: null };
   const literal = readLiteral(text);
-  const as = (value: Value | undefined, problem: string): { value?: Value; problem?: string } => (value === undefined ? { problem } : { value });
-  if (kind === 'int') return as(WHOLE.test(text) ? readNumber(text) : undefined, trans.__('“%1” is not a whole number.', text));
+  const as = (value: Value | undefined, problem: string): { value?: Value; problem?: string } =>
+    value === undefined ? { problem } : { value };
+  if (kind === 'int')
+    return as(WHOLE.test(text) ? readNumber(text) : undefined, trans.__('“%1” is not a whole number.', text));
   if (kind === 'number') return as(readNumber(text), trans.__('“%1” is not a number.', text));
-  if (kind === 'bool') return as(typeof literal === 'boolean' ? literal : undefined, trans.__('“%1” is neither True nor False.', text));
+  if (kind === 'bool')
+    return as(typeof literal === 'boolean' ? literal : undefined, trans.__('“%1” is neither True nor False.', text));
   const quoted = readText(text);
   if (kind === 'str') return { value: quoted ?? text };
-  return literal === undefined && /^[[({'"]/.test(text) ? { problem: trans.__('“%1” is not Python.', text) } : { value: literal ?? (literal === null ? null : text) };
+  return literal === undefined && /^[[({'"]/.test(text)
+    ? { problem: trans.__('“%1” is not Python.', text) }
+    : { value: literal ?? (literal === null ? null : text) };
 }
 
 export interface Read {
@@ -116,15 +121,20 @@ export function writeValue(value: Value): string {
   if (typeof value === 'string') return pythonText(value);
   if (typeof value === 'number') return String(value);
   if (Array.isArray(value)) return `[${value.map(writeValue).join(', ')}]`;
-  return `{${Object.entries(value).map(([name, inner]) => `${pythonText(name)}: ${writeValue(inner)}`).join(', ')}}`;
+  return `{${Object.entries(value)
+    .map(([name, inner]) => `${pythonText(name)}: ${writeValue(inner)}`)
+    .join(', ')}}`;
 }
 
 /** A text that the shell command takes for one without quotes. */
-const plainText = (value: Value): boolean => typeof value === 'string' && /^[a-z_][\w./-]*$/i.test(value) && !/^(none|true|false|nan|inf(inity)?)$/i.test(value);
+const plainText = (value: Value): boolean =>
+  typeof value === 'string' && /^[a-z_][\w./-]*$/i.test(value) && !/^(none|true|false|nan|inf(inity)?)$/i.test(value);
 
 /** What stands behind the = of -p. */
 export function writeValues(values: Value[]): string {
-  const bare = values.every(value => plainText(value) || ['number', 'boolean'].includes(typeof value) || value === null);
+  const bare = values.every(
+    value => plainText(value) || ['number', 'boolean'].includes(typeof value) || value === null
+  );
   return values.map(value => (bare && typeof value === 'string' ? value : writeValue(value))).join(',');
 }
 

@@ -45,13 +45,17 @@ const MODULE = "__import__('lepton_bench.jupyter.introspection', fromlist=['x'])
 /** A JSON string is a Python string too. */
 export const EXPRESSIONS = {
   introspect: (): string => `${MODULE}.introspect(globals())`,
-  fill: (name: string, values: Record<string, Value>): string => `${MODULE}.fill(globals(), ${JSON.stringify(name)}, ${JSON.stringify(JSON.stringify(values))})`,
+  fill: (name: string, values: Record<string, Value>): string =>
+    `${MODULE}.fill(globals(), ${JSON.stringify(name)}, ${JSON.stringify(JSON.stringify(values))})`,
   begun: (variable: string): string => `${MODULE}.begun(globals(), ${JSON.stringify(variable)})`
 };
 
 /** Why a kernel cannot answer; the message is for a person. */
 export class KernelError extends Error {
-  constructor(message: string, readonly hint = '') {
+  constructor(
+    message: string,
+    readonly hint = ''
+  ) {
     super(message);
   }
 }
@@ -76,20 +80,28 @@ export function readReply<T>(reply: Reply, trans: Translate): T {
   const outcome = (reply.user_expressions?.answer ?? {}) as Outcome;
   if (outcome.status === 'error') throw whyNot(outcome, trans);
   const content = outcome.data?.['application/json'];
-  if (content === undefined) throw new KernelError(trans.__('The kernel’s answer makes no sense.'), trans.__('It has to be an IPython kernel.'));
+  if (content === undefined)
+    throw new KernelError(trans.__('The kernel’s answer makes no sense.'), trans.__('It has to be an IPython kernel.'));
   return content as T;
 }
 
 function whyNot({ ename, evalue }: Outcome, trans: Translate): KernelError {
   if (ename === 'ModuleNotFoundError' && /'lepton_bench'/.test(evalue ?? '')) {
-    return new KernelError(trans.__('lepton_bench is not installed in the environment of this notebook’s kernel.'),
-      trans.__('Run “%pip install lepton_bench” in a cell, restart the kernel, and look again. Or choose another kernel.'));
+    return new KernelError(
+      trans.__('lepton_bench is not installed in the environment of this notebook’s kernel.'),
+      trans.__(
+        'Run “%pip install lepton_bench” in a cell, restart the kernel, and look again. Or choose another kernel.'
+      )
+    );
   }
   if (ename === 'ModuleNotFoundError' && /'lepton_bench\./.test(evalue ?? '')) {
-    return new KernelError(trans.__('The lepton_bench in this notebook’s kernel is too old for this dialog.'),
-      trans.__('Run “%pip install --upgrade lepton_bench” in a cell, restart the kernel, and look again.'));
+    return new KernelError(
+      trans.__('The lepton_bench in this notebook’s kernel is too old for this dialog.'),
+      trans.__('Run “%pip install --upgrade lepton_bench” in a cell, restart the kernel, and look again.')
+    );
   }
-  if (ename === 'KeyboardInterrupt') return new KernelError(trans.__('The kernel was interrupted before it could answer.'));
+  if (ename === 'KeyboardInterrupt')
+    return new KernelError(trans.__('The kernel was interrupted before it could answer.'));
   return new KernelError(trans.__('The kernel could not answer.'), [ename, evalue].filter(Boolean).join(': '));
 }
 
@@ -98,7 +110,8 @@ export function valuesToSend(fields: Field[], values: Record<string, Value>): Re
   const sent: Record<string, Value> = {};
   for (const field of fields) {
     const value = values[field.name] ?? startOf(field);
-    if (field.kind === 'bool' || (value !== field.initial && (value !== '' || field.initial !== ''))) sent[field.name] = value;
+    if (field.kind === 'bool' || (value !== field.initial && (value !== '' || field.initial !== '')))
+      sent[field.name] = value;
   }
   return sent;
 }

@@ -14,7 +14,11 @@ export class Bystander {
   state: NotebookState = { own: [], left: [], waiting: [], others: [] };
   isDisposed = false;
 
-  constructor(readonly bench: IBench, private readonly context: ISessionContext, private readonly seen = new Set<string>()) {
+  constructor(
+    readonly bench: IBench,
+    private readonly context: ISessionContext,
+    private readonly seen = new Set<string>()
+  ) {
     this.allocations = bench.allocations();
     this.requests = bench.requests();
     for (const signal of this.signals()) signal.connect(this.update, this);

@@ -8,7 +8,11 @@ interface Options {
 }
 
 /** True when it ran without an error. */
-export async function insertAndRun(panel: NotebookPanel, source: string, { translator, activate = true }: Options = {}): Promise<boolean> {
+export async function insertAndRun(
+  panel: NotebookPanel,
+  source: string,
+  { translator, activate = true }: Options = {}
+): Promise<boolean> {
   const { content: notebook, sessionContext } = panel;
   if (panel.isDisposed || !notebook.model) return false;
   const index = notebook.widgets.length ? notebook.activeCellIndex + 1 : 0;

@@ -53,7 +53,12 @@ async function namesOf(panel: NotebookPanel, trans: TranslationBundle): Promise<
 }
 
 /** Make an allocation known in the kernel by a cell. */
-async function useAllocation(tools: NotebookTools, panel: NotebookPanel, name: string, activate: boolean): Promise<void> {
+async function useAllocation(
+  tools: NotebookTools,
+  panel: NotebookPanel,
+  name: string,
+  activate: boolean
+): Promise<void> {
   const code = attachCode(name, await namesOf(panel, tools.trans));
   await insertAndRun(panel, code, { translator: tools.translator, activate });
 }
@@ -67,17 +72,24 @@ async function takeDevices(tools: NotebookTools, panel: NotebookPanel): Promise<
   try {
     const ending = await askForDevices(bench, { ...wish, ...(kernel ? { kernel } : {}) });
     if (ending.state === 'failed') await showErrorMessage(trans.__('No Devices'), ending.text);
-    else if (ending.state === 'granted' && !panel.isDisposed) await useAllocation(tools, panel, ending.allocation, false);
+    else if (ending.state === 'granted' && !panel.isDisposed)
+      await useAllocation(tools, panel, ending.allocation, false);
   } catch (error) {
     await showErrorMessage(trans.__('No Devices'), (error as Error).message);
   }
 }
 
 /** The dialog; the cell, or null if it was given up. */
-async function askLaunch({ bench, trans, items }: NotebookTools, panel: NotebookPanel): Promise<{ code: string; run: string } | null> {
+async function askLaunch(
+  { bench, trans, items }: NotebookTools,
+  panel: NotebookPanel
+): Promise<{ code: string; run: string } | null> {
   const watch = new Bystander(bench, panel.sessionContext, items.get(panel)?.seen);
   const devices = bench.devices();
-  const around = (): { state: Bystander['state']; devices: { kind: string }[] } => ({ state: watch.state, devices: [...devices.rows.values()] });
+  const around = (): { state: Bystander['state']; devices: { kind: string }[] } => ({
+    state: watch.state,
+    devices: [...devices.rows.values()]
+  });
   const model = new LaunchModel(new Asker(panel.sessionContext, trans), around(), trans);
   const refresh = (): void => model.surround(around());
   watch.changed.connect(refresh);
@@ -97,19 +109,38 @@ async function askLaunch({ bench, trans, items }: NotebookTools, panel: Notebook
 async function launch(tools: NotebookTools, panel: NotebookPanel): Promise<void> {
   const chosen = await askLaunch(tools, panel);
   if (!chosen || panel.isDisposed) return;
-  void insertAndRun(panel, chosen.code, { translator: tools.translator }).then(ran => (ran ? offerDashboard(tools, panel, chosen.run) : undefined));
+  void insertAndRun(panel, chosen.code, { translator: tools.translator }).then(ran =>
+    ran ? offerDashboard(tools, panel, chosen.run) : undefined
+  );
 }
 
 /** The run's own page: opened, or one click away. */
-async function offerDashboard({ app, trans, afterwards }: NotebookTools, panel: NotebookPanel, variable: string): Promise<void> {
+async function offerDashboard(
+  { app, trans, afterwards }: NotebookTools,
+  panel: NotebookPanel,
+  variable: string
+): Promise<void> {
   const how = afterwards();
   if (how === 'never' || panel.isDisposed || !app.commands.hasCommand(CommandIDs.openRun)) return;
   const asker = new Asker(panel.sessionContext, trans);
-  const { run } = await asker.ask<{ run: string | null }>(EXPRESSIONS.begun(variable)).catch(() => ({ run: null })).finally(() => asker.dispose());
+  const { run } = await asker
+    .ask<{ run: string | null }>(EXPRESSIONS.begun(variable))
+    .catch(() => ({ run: null }))
+    .finally(() => asker.dispose());
   if (!run) return;
   const open = (): Promise<Widget | undefined> => app.commands.execute(CommandIDs.openRun, { run });
   if (how === 'always') return beside(app, panel, await open());
-  Notification.info(trans.__('Run %1 has begun.', run), { autoClose: 10_000, actions: [{ label: trans.__('Open dashboard'), caption: trans.__('Its curves, logs and devices'), displayType: 'accent', callback: () => void open() }] });
+  Notification.info(trans.__('Run %1 has begun.', run), {
+    autoClose: 10_000,
+    actions: [
+      {
+        label: trans.__('Open dashboard'),
+        caption: trans.__('Its curves, logs and devices'),
+        displayType: 'accent',
+        callback: () => void open()
+      }
+    ]
+  });
 }
 
 /** Where there is room for two: not in Notebook 7, whose window holds one document. */
@@ -120,10 +151,19 @@ function beside({ shell }: JupyterFrontEnd, panel: NotebookPanel, widget: Widget
 }
 
 export function addNotebookCommands(tools: NotebookTools): void {
-  const { app: { commands }, bench, tracker, items, trans } = tools;
+  const {
+    app: { commands },
+    bench,
+    tracker,
+    items,
+    trans
+  } = tools;
   const isEnabled = (): boolean => tracker.currentWidget !== null;
   const open = new Set<NotebookPanel>(); // one dialog at a time: a second click opens no second one
-  const once = (args: ReadonlyPartialJSONObject, work: (panel: NotebookPanel) => Promise<void>): Promise<void> | undefined => {
+  const once = (
+    args: ReadonlyPartialJSONObject,
+    work: (panel: NotebookPanel) => Promise<void>
+  ): Promise<void> | undefined => {
     const panel = panelOf(tools, args);
     if (!panel || open.has(panel)) return undefined;
     open.add(panel);
@@ -148,7 +188,10 @@ export function addNotebookCommands(tools: NotebookTools): void {
     }
   });
   commands.addCommand(NotebookCommandIDs.use, {
-    label: args => (args.allocation ? trans.__('Use %1 in a New Cell', String(args.allocation)) : trans.__('Use an Allocation in a New Cell')),
+    label: args =>
+      args.allocation
+        ? trans.__('Use %1 in a New Cell', String(args.allocation))
+        : trans.__('Use an Allocation in a New Cell'),
     caption: trans.__('Insert and run a cell that attaches to it'),
     isEnabled: args => isEnabled() && !!args.allocation,
     execute: args => {
@@ -176,7 +219,11 @@ export function addNotebookCommands(tools: NotebookTools): void {
   function known(args: ReadonlyPartialJSONObject): boolean {
     return commands.hasCommand(String(args.command ?? ''));
   }
-  tracker.currentChanged.connect(() => [CommandIDs.launch, NotebookCommandIDs.take, NotebookCommandIDs.menu].forEach(id => commands.notifyCommandChanged(id)));
+  tracker.currentChanged.connect(() =>
+    [CommandIDs.launch, NotebookCommandIDs.take, NotebookCommandIDs.menu].forEach(id =>
+      commands.notifyCommandChanged(id)
+    )
+  );
 }
 
 function inner(args: ReadonlyPartialJSONObject): ReadonlyPartialJSONObject {

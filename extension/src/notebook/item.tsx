@@ -17,7 +17,12 @@ export class DevicesItem extends ReactWidget {
   private menu: Menu | null = null;
   private last = '';
 
-  constructor(private readonly panel: NotebookPanel, bench: IBench, private readonly commands: CommandRegistry, private readonly trans: TranslationBundle) {
+  constructor(
+    private readonly panel: NotebookPanel,
+    bench: IBench,
+    private readonly commands: CommandRegistry,
+    private readonly trans: TranslationBundle
+  ) {
     super();
     this.addClass('jp-lb-nb-DevicesItem');
     addToolbarButtonClass(this);
@@ -64,12 +69,14 @@ export class DevicesItem extends ReactWidget {
     menu.addClass('jp-lb-nb-devices-menu');
     for (const item of menuItems(watch, panel.id, commands, trans)) menu.addItem(item);
     const button = this.node.querySelector<HTMLElement>('.jp-ToolbarButtonComponent') ?? this.node;
-    const { left, bottom } = (button.offsetParent ? button : panel.toolbar.node).getBoundingClientRect(); // a narrow toolbar has put it away
+    // a narrow toolbar has put it away
+    const { left, bottom } = (button.offsetParent ? button : panel.toolbar.node).getBoundingClientRect();
     menu.aboutToClose.connect(() => {
       this.menu = null;
       this.update();
       setTimeout(() => menu.dispose()); // after the command that was chosen
-      if (!panel.isDisposed && (document.activeElement === document.body || menu.node.contains(document.activeElement))) button.focus();
+      if (!panel.isDisposed && (document.activeElement === document.body || menu.node.contains(document.activeElement)))
+        button.focus();
     });
     this.menu = menu;
     menu.open(left, bottom);

@@ -22,7 +22,10 @@ export class Asker implements IAsker {
   private readonly _lost = new Signal<this, KernelError>(this);
   private readonly pending = new Set<PromiseDelegate<never>>();
 
-  constructor(private readonly context: ISessionContext, private readonly trans: Pick<TranslationBundle, '__'>) {
+  constructor(
+    private readonly context: ISessionContext,
+    private readonly trans: Pick<TranslationBundle, '__'>
+  ) {
     context.statusChanged.connect(this.statusChanged, this);
     context.kernelChanged.connect(this.kernelChanged, this);
     context.connectionStatusChanged.connect(this.connectionChanged, this);
@@ -55,9 +58,17 @@ export class Asker implements IAsker {
   private async evaluate<T>(expression: string): Promise<T> {
     const kernel = await this.kernel();
     for (let left = TRIES; ; left--) {
-      const content = { code: '', silent: true, store_history: false, allow_stdin: false, stop_on_error: false, user_expressions: { answer: expression } };
+      const content = {
+        code: '',
+        silent: true,
+        store_history: false,
+        allow_stdin: false,
+        stop_on_error: false,
+        user_expressions: { answer: expression }
+      };
       const reply = await kernel.requestExecute(content, true).done;
-      if ((reply.content.status as string) !== 'aborted' || !left) return readReply<T>(reply.content as Parameters<typeof readReply>[0], this.trans);
+      if ((reply.content.status as string) !== 'aborted' || !left)
+        return readReply<T>(reply.content as Parameters<typeof readReply>[0], this.trans);
     }
   }
 
@@ -65,27 +76,44 @@ export class Asker implements IAsker {
     const { trans } = this;
     if (this.context.hasNoKernel && !this.context.isReady) await this.context.ready;
     const kernel = this.context.session?.kernel;
-    if (!kernel) throw new KernelError(trans.__('This notebook has no kernel.'), trans.__('Choose one at the right end of the toolbar, run the cells, and look again.'));
+    if (!kernel)
+      throw new KernelError(
+        trans.__('This notebook has no kernel.'),
+        trans.__('Choose one at the right end of the toolbar, run the cells, and look again.')
+      );
     if (kernel.status === 'dead') throw this.dead();
     const { language_info: language } = await kernel.info;
-    if (language.name !== 'python') throw new KernelError(trans.__('This notebook’s kernel speaks %1.', language.name), trans.__('Functions can be launched from Python notebooks.'));
+    if (language.name !== 'python')
+      throw new KernelError(
+        trans.__('This notebook’s kernel speaks %1.', language.name),
+        trans.__('Functions can be launched from Python notebooks.')
+      );
     return kernel;
   }
 
   private dead(): KernelError {
-    return new KernelError(this.trans.__('The kernel has died.'), this.trans.__('Restart it, run the cells that define your functions, and look again. Runs that go on are not touched by it.'));
+    return new KernelError(
+      this.trans.__('The kernel has died.'),
+      this.trans.__(
+        'Restart it, run the cells that define your functions, and look again. Runs that go on are not touched by it.'
+      )
+    );
   }
 
   private statusChanged(_: ISessionContext, status: Kernel.Status): void {
     const { trans } = this;
     if (status === 'dead' || status === 'terminating') this.lose(this.dead());
-    else if (status === 'autorestarting') this.lose(new KernelError(trans.__('The kernel has died and is being started again.'), this.again()));
-    else if (status === 'restarting') this.lose(new KernelError(trans.__('The kernel is being restarted.'), this.again()));
+    else if (status === 'autorestarting')
+      this.lose(new KernelError(trans.__('The kernel has died and is being started again.'), this.again()));
+    else if (status === 'restarting')
+      this.lose(new KernelError(trans.__('The kernel is being restarted.'), this.again()));
     this._busyChanged.emit();
   }
 
   private again(): string {
-    return this.trans.__('What it knew is gone: run the cells that define your functions, and look again. Runs that go on are not touched by it.');
+    return this.trans.__(
+      'What it knew is gone: run the cells that define your functions, and look again. Runs that go on are not touched by it.'
+    );
   }
 
   private kernelChanged(): void {
@@ -94,7 +122,13 @@ export class Asker implements IAsker {
 
   private connectionChanged(_: ISessionContext, status: Kernel.ConnectionStatus): void {
     // while JupyterLab still tries (“connecting”), answers come late but they come
-    if (status === 'disconnected') this.lose(new KernelError(this.trans.__('The connection to the kernel is lost.'), this.trans.__('Look again once JupyterLab has it back.')));
+    if (status === 'disconnected')
+      this.lose(
+        new KernelError(
+          this.trans.__('The connection to the kernel is lost.'),
+          this.trans.__('Look again once JupyterLab has it back.')
+        )
+      );
   }
 
   private lose(error: KernelError): void {

@@ -15,7 +15,7 @@ const EXAMPLE = 'def train(epochs: int = 5, lr: float = 0.1):\n    ...';
 
 function Again({ model, trans }: Props): JSX.Element {
   return (
-    <button className="jp-mod-styled jp-mod-minimal jp-lb-nb-again" onClick={() => void model.look()}>
+    <button type="button" className="jp-mod-styled jp-mod-minimal jp-lb-nb-again" onClick={() => void model.look()}>
       <refreshIcon.react tag="span" /> {trans.__('Look again')}
     </button>
   );
@@ -25,14 +25,21 @@ function Asking({ model, trans }: Props): JSX.Element {
   const text = model.busy
     ? trans.__('The kernel is busy: it answers when the running cells have ended. Wait, or cancel.')
     : trans.__('Asking the kernel for its functions…');
-  return <div className="jp-lb-nb-say" role="status"><span className="jp-lb-nb-dots" aria-hidden="true" />{text}</div>;
+  return (
+    <div className="jp-lb-nb-say" role="status">
+      <span className="jp-lb-nb-dots" aria-hidden="true" />
+      {text}
+    </div>
+  );
 }
 
 function Problem({ model, trans }: Props): JSX.Element {
   return (
     <Held className="jp-lb-nb-say jp-lb-nb-mod-wrong">
       <div role="alert">
-        <p><strong>{model.problem!.message}</strong></p>
+        <p>
+          <strong>{model.problem!.message}</strong>
+        </p>
         {model.problem!.hint && <p>{model.problem!.hint}</p>}
       </div>
       <Again {...{ model, trans }} />
@@ -43,7 +50,9 @@ function Problem({ model, trans }: Props): JSX.Element {
 function Empty({ model, trans }: Props): JSX.Element {
   return (
     <Held className="jp-lb-nb-say">
-      <p><strong>{trans.__('This notebook has no function to launch yet.')}</strong></p>
+      <p>
+        <strong>{trans.__('This notebook has no function to launch yet.')}</strong>
+      </p>
       <p>{trans.__('Write one in a cell and run it. Every rank will run it; its arguments become a form here.')}</p>
       <pre className="jp-lb-nb-code">{EXAMPLE}</pre>
       <Again {...{ model, trans }} />
@@ -56,7 +65,11 @@ function placeText({ key, row, mine }: Place, trans: TranslationBundle): string 
   if (!key) return trans.__('New devices');
   if (!row) return trans.__('%1 (this notebook’s)', key);
   const state = row.state === 'running' ? trans.__('running: this waits in line') : trans.__('idle');
-  const whose = mine ? trans.__('this notebook’s') : row.owner_alive && row.label ? trans.__('taken over from %1', row.label) : trans.__('attached');
+  const whose = mine
+    ? trans.__('this notebook’s')
+    : row.owner_alive && row.label
+      ? trans.__('taken over from %1', row.label)
+      : trans.__('attached');
   return `${key} (${devicesText(row, trans)}, ${state}, ${whose})`;
 }
 
@@ -68,18 +81,42 @@ function Devices({ model, trans }: Props): JSX.Element {
   return (
     <>
       <Row id="jp-lb-nb-place" label={trans.__('Run on')}>
-        <HTMLSelect id="jp-lb-nb-place" value={options.place} onChange={event => model.setOption('place', event.target.value)}>
-          {model.places.map(place => <option key={place.key} value={place.key}>{placeText(place, trans)}</option>)}
+        <HTMLSelect
+          id="jp-lb-nb-place"
+          value={options.place}
+          onChange={event => model.setOption('place', event.target.value)}
+        >
+          {model.places.map(place => (
+            <option key={place.key} value={place.key}>
+              {placeText(place, trans)}
+            </option>
+          ))}
         </HTMLSelect>
       </Row>
       {!options.place && (
         <Row id={id} label={trans.__('Devices')} problem={problem} help={help} required>
           <div className="jp-lb-nb-together">
-            <Text id={id} value={options.count} problem={problem} help={help} required numeric set={value => model.setOption('count', value)} />
+            <Text
+              id={id}
+              value={options.count}
+              problem={problem}
+              help={help}
+              required
+              numeric
+              set={value => model.setOption('count', value)}
+            />
             {deviceKinds.length > 1 && (
-              <HTMLSelect aria-label={trans.__('Kind of device')} value={options.deviceKind} onChange={event => model.setOption('deviceKind', event.target.value)}>
+              <HTMLSelect
+                aria-label={trans.__('Kind of device')}
+                value={options.deviceKind}
+                onChange={event => model.setOption('deviceKind', event.target.value)}
+              >
                 <option value="">{trans.__('any kind')}</option>
-                {deviceKinds.map(kind => <option key={kind} value={kind}>{kind}</option>)}
+                {deviceKinds.map(kind => (
+                  <option key={kind} value={kind}>
+                    {kind}
+                  </option>
+                ))}
               </HTMLSelect>
             )}
           </div>
@@ -97,10 +134,22 @@ function Options({ model, trans }: Props): JSX.Element {
     <details className="jp-lb-nb-more" open={!!problem || undefined}>
       <summary>{trans.__('Options of the run')}</summary>
       <Row id="jp-lb-nb-run-name" label={trans.__('Name')} help={nameHelp}>
-        <Text id="jp-lb-nb-run-name" value={model.options.name} set={value => model.setOption('name', value)} help={nameHelp} />
+        <Text
+          id="jp-lb-nb-run-name"
+          value={model.options.name}
+          set={value => model.setOption('name', value)}
+          help={nameHelp}
+        />
       </Row>
       <Row id="jp-lb-nb-restarts" label={trans.__('Restarts')} problem={problem} help={restartsHelp}>
-        <Text id="jp-lb-nb-restarts" value={model.options.restarts} problem={problem} numeric set={value => model.setOption('restarts', value)} help={restartsHelp} />
+        <Text
+          id="jp-lb-nb-restarts"
+          value={model.options.restarts}
+          problem={problem}
+          numeric
+          set={value => model.setOption('restarts', value)}
+          help={restartsHelp}
+        />
       </Row>
     </details>
   );
@@ -112,10 +161,22 @@ function Arguments({ model, trans }: Props): JSX.Element {
     <fieldset className="jp-lb-nb-arguments">
       <legend>{trans.__('Arguments')}</legend>
       {fields.map(field => (
-        <FieldRow key={field.name} field={field} value={model.valueOf(field.name)} problem={model.problemOf(field.name)} set={value => model.set(field.name, value)} leave={() => model.leave(field.name)} trans={trans} />
+        <FieldRow
+          key={field.name}
+          field={field}
+          value={model.valueOf(field.name)}
+          problem={model.problemOf(field.name)}
+          set={value => model.set(field.name, value)}
+          leave={() => model.leave(field.name)}
+          trans={trans}
+        />
       ))}
       {!fields.length && !leftOut.length && <p className="jp-lb-nb-help">{trans.__('It takes none.')}</p>}
-      {!!leftOut.length && <p className="jp-lb-nb-help">{trans.__('It also takes %1: write those into the cell afterwards.', leftOut.join(', '))}</p>}
+      {!!leftOut.length && (
+        <p className="jp-lb-nb-help">
+          {trans.__('It also takes %1: write those into the cell afterwards.', leftOut.join(', '))}
+        </p>
+      )}
     </fieldset>
   );
 }
@@ -126,16 +187,31 @@ function Ready({ model, trans }: Props): JSX.Element {
   return (
     <Held className="jp-lb-nb-form">
       <Row id="jp-lb-nb-function" label={trans.__('Function')} help={chosen!.doc}>
-        <HTMLSelect id="jp-lb-nb-function" value={chosen!.name} aria-describedby={chosen!.doc ? 'jp-lb-nb-function-help' : undefined} onChange={event => model.choose(event.target.value)}>
-          {found!.functions.map(f => <option key={f.name} value={f.name}>{option(f.name, f.module)}</option>)}
+        <HTMLSelect
+          id="jp-lb-nb-function"
+          value={chosen!.name}
+          aria-describedby={chosen!.doc ? 'jp-lb-nb-function-help' : undefined}
+          onChange={event => model.choose(event.target.value)}
+        >
+          {found!.functions.map(f => (
+            <option key={f.name} value={f.name}>
+              {option(f.name, f.module)}
+            </option>
+          ))}
         </HTMLSelect>
       </Row>
       <Arguments key={chosen!.name} {...{ model, trans }} />
       <Devices {...{ model, trans }} />
       <Options {...{ model, trans }} />
       <div className="jp-lb-nb-preview">
-        <div className="jp-lb-nb-label" id="jp-lb-nb-preview">{model.pending && model.busy ? trans.__('The cell (the kernel is busy; it is checked when it is free):') : trans.__('The cell that will be inserted and run:')}</div>
-        <pre className="jp-lb-nb-code" aria-labelledby="jp-lb-nb-preview" tabIndex={0} role="group">{model.code}</pre>
+        <div className="jp-lb-nb-label" id="jp-lb-nb-preview">
+          {model.pending && model.busy
+            ? trans.__('The cell (the kernel is busy; it is checked when it is free):')
+            : trans.__('The cell that will be inserted and run:')}
+        </div>
+        <pre className="jp-lb-nb-code" aria-labelledby="jp-lb-nb-preview" tabIndex={0} role="group">
+          {model.code}
+        </pre>
       </div>
     </Held>
   );

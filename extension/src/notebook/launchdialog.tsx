@@ -12,7 +12,10 @@ const LAUNCH = 1; // the index of the button
 export class LaunchDialog extends SteadyDialog<string> {
   private code: string | null = null;
 
-  constructor(private readonly model: LaunchModel, trans: TranslationBundle) {
+  constructor(
+    private readonly model: LaunchModel,
+    trans: TranslationBundle
+  ) {
     // a panel around the form: JupyterLab would move its selects behind React's back
     const body = new Panel();
     body.addClass('jp-lb-nb-launch');
@@ -32,7 +35,8 @@ export class LaunchDialog extends SteadyDialog<string> {
   /** Escape has to reach the dialog also while Launch cannot be pressed. */
   protected onAfterAttach(msg: Message): void {
     super.onAfterAttach(msg);
-    if (!this.node.contains(document.activeElement)) this.node.querySelector<HTMLElement>('.jp-Dialog-footer .jp-mod-reject')?.focus();
+    if (!this.node.contains(document.activeElement))
+      this.node.querySelector<HTMLElement>('.jp-Dialog-footer .jp-mod-reject')?.focus();
   }
 
   private get launchButton(): HTMLButtonElement | null {

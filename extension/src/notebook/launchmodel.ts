@@ -2,7 +2,16 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Signal, type ISignal } from '@lumino/signaling';
 import type { AllocationRow } from '../tokens';
-import { EXPRESSIONS, KernelError, startOf, valuesToSend, type Filled, type Introspection, type Launchable, type Value } from './answers';
+import {
+  EXPRESSIONS,
+  KernelError,
+  startOf,
+  valuesToSend,
+  type Filled,
+  type Introspection,
+  type Launchable,
+  type Value
+} from './answers';
 import { checkForm, launchCode, type LaunchForm, type Where } from '../shared/python';
 import type { IAsker } from './kernel';
 import type { NotebookState } from './state';
@@ -39,7 +48,8 @@ export class LaunchModel {
   readonly touched = new Set<string>();
   options: Options = { place: '', count: '1', deviceKind: '', name: '', restarts: '' };
   private readonly seen = new Set<string>(); // allocations that the server has listed: what it lists no more is gone
-  private values: Record<string, Record<string, Value>> = {}; // of each function: whoever goes back finds what was typed
+  // of each function: whoever goes back finds what was typed
+  private values: Record<string, Record<string, Value>> = {};
   private placeChosen = false;
   private wanted = 0; // counts what has been typed
   private answered = 0;
@@ -49,7 +59,11 @@ export class LaunchModel {
   private done = false;
   private readonly _changed = new Signal<this, void>(this);
 
-  constructor(private readonly asker: IAsker, private surroundings: Surroundings, private readonly trans: Pick<TranslationBundle, '__'>) {
+  constructor(
+    private readonly asker: IAsker,
+    private surroundings: Surroundings,
+    private readonly trans: Pick<TranslationBundle, '__'>
+  ) {
     asker.busyChanged.connect(this.emit, this);
     asker.lost.connect(this.lost, this);
   }
@@ -89,14 +103,18 @@ export class LaunchModel {
     this.phase = found.functions.length ? 'ready' : 'empty';
     this.settlePlace();
     const own = found.functions.filter(f => f.module === '__main__');
-    const best = found.functions.find(f => f.name === name) ?? own[own.length - 1] ?? found.functions[0]; // the last one that was defined
+    // the last one that was defined
+    const best = found.functions.find(f => f.name === name) ?? own[own.length - 1] ?? found.functions[0];
     if (best) this.choose(best.name);
     this.emit();
   }
 
   private fail(error: Error): void {
     this.phase = 'problem';
-    this.problem = error instanceof KernelError ? error : new KernelError(this.trans.__('The kernel does not answer.'), error.message);
+    this.problem =
+      error instanceof KernelError
+        ? error
+        : new KernelError(this.trans.__('The kernel does not answer.'), error.message);
     this.emit();
   }
 
@@ -152,8 +170,14 @@ export class LaunchModel {
   get places(): Place[] {
     const { own, left, others } = this.surroundings.state;
     const held = this.found?.held ?? {};
-    const known = [...own, ...left, ...others].map(row => ({ key: row.name, row, mine: !others.includes(row) || row.name in held }));
-    const only = Object.keys(held).filter(name => !this.seen.has(name)).map(key => ({ key, row: null, mine: true }));
+    const known = [...own, ...left, ...others].map(row => ({
+      key: row.name,
+      row,
+      mine: !others.includes(row) || row.name in held
+    }));
+    const only = Object.keys(held)
+      .filter(name => !this.seen.has(name))
+      .map(key => ({ key, row: null, mine: true }));
     return [...known.filter(p => p.mine), ...only, ...known.filter(p => !p.mine), { key: '', row: null, mine: false }];
   }
 
@@ -175,7 +199,12 @@ export class LaunchModel {
 
   private get form(): LaunchForm {
     const { chosen } = this;
-    return { call: this.filled?.call || `${chosen?.name ?? ''}${chosen?.fields.length ? ', …' : ''}`, where: this.where, name: this.options.name, restarts: this.options.restarts };
+    return {
+      call: this.filled?.call || `${chosen?.name ?? ''}${chosen?.fields.length ? ', …' : ''}`,
+      where: this.where,
+      name: this.options.name,
+      restarts: this.options.restarts
+    };
   }
 
   /** What would be inserted. */
@@ -193,7 +222,11 @@ export class LaunchModel {
   /** What is wrong with an argument, once somebody has been there. */
   problemOf(name: string): string {
     const said = this.filled?.problems[name] ?? '';
-    return this.tried || this.touched.has(name) || (this.valueOf(name) !== startOf(this.chosen!.fields.find(f => f.name === name)!)) ? said : '';
+    return this.tried ||
+      this.touched.has(name) ||
+      this.valueOf(name) !== startOf(this.chosen!.fields.find(f => f.name === name)!)
+      ? said
+      : '';
   }
 
   private refill(): void {
@@ -206,7 +239,8 @@ export class LaunchModel {
   private async fill(): Promise<void> {
     const turn = (this.working = this.turn);
     try {
-      while (this.chosen && this.phase === 'ready' && this.answered !== this.wanted) if (!(await this.fillOnce(this.chosen))) return;
+      while (this.chosen && this.phase === 'ready' && this.answered !== this.wanted)
+        if (!(await this.fillOnce(this.chosen))) return;
     } finally {
       if (this.working === turn) this.working = -1;
     }
@@ -215,7 +249,9 @@ export class LaunchModel {
   private async fillOnce(chosen: Launchable): Promise<boolean> {
     const { wanted, turn } = this;
     try {
-      const filled = await this.asker.ask<Filled>(EXPRESSIONS.fill(chosen.name, valuesToSend(chosen.fields, this.values[chosen.name] ?? {})));
+      const filled = await this.asker.ask<Filled>(
+        EXPRESSIONS.fill(chosen.name, valuesToSend(chosen.fields, this.values[chosen.name] ?? {}))
+      );
       if (turn !== this.turn) return false;
       this.answered = wanted;
       if (filled.gone) void this.look();

@@ -14,13 +14,16 @@ const SETTINGS = 'lepton-bench:plugin';
 /** What the settings say of the time after a launch, as it changes. */
 function followSetting(registry: ISettingRegistry | null): () => Afterwards {
   let value: Afterwards = 'ask';
-  void registry?.load(SETTINGS).then(settings => {
-    const read = (): void => {
-      value = (settings.get('openDashboard').composite as Afterwards | undefined) ?? 'ask';
-    };
-    settings.changed.connect(read);
-    read();
-  }).catch(() => undefined); // no such settings: as it is
+  void registry
+    ?.load(SETTINGS)
+    .then(settings => {
+      const read = (): void => {
+        value = (settings.get('openDashboard').composite as Afterwards | undefined) ?? 'ask';
+      };
+      settings.changed.connect(read);
+      read();
+    })
+    .catch(() => undefined); // no such settings: as it is
   return () => value;
 }
 
@@ -30,8 +33,15 @@ export const notebookPlugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IBench, INotebookTracker],
   optional: [ITranslator, IToolbarWidgetRegistry, ICommandPalette, ISettingRegistry],
-  activate: (app: JupyterFrontEnd, bench: IBench, tracker: INotebookTracker, given: ITranslator | null, toolbars: IToolbarWidgetRegistry | null,
-    palette: ICommandPalette | null, settings: ISettingRegistry | null): void => {
+  activate: (
+    app: JupyterFrontEnd,
+    bench: IBench,
+    tracker: INotebookTracker,
+    given: ITranslator | null,
+    toolbars: IToolbarWidgetRegistry | null,
+    palette: ICommandPalette | null,
+    settings: ISettingRegistry | null
+  ): void => {
     const translator = given ?? nullTranslator;
     const trans = translator.load(DOMAIN);
     const items = new Map<NotebookPanel, DevicesItem>();
@@ -42,6 +52,7 @@ export const notebookPlugin: JupyterFrontEndPlugin<void> = {
       item.disposed.connect(() => items.delete(panel));
       return item;
     });
-    for (const command of [NotebookCommandIDs.take, NotebookCommandIDs.menu]) palette?.addItem({ command, category: trans.__('Bench') });
+    for (const command of [NotebookCommandIDs.take, NotebookCommandIDs.menu])
+      palette?.addItem({ command, category: trans.__('Bench') });
   }
 };

@@ -20,21 +20,32 @@ export interface Memory {
 
 const NOTHING: Memory = { seen: new Set(), label: '' };
 
-export function stateOf(kernel: string | null, allocations: Iterable<AllocationRow>, requests: Iterable<RequestRow>, memory: Memory = NOTHING): NotebookState {
+export function stateOf(
+  kernel: string | null,
+  allocations: Iterable<AllocationRow>,
+  requests: Iterable<RequestRow>,
+  memory: Memory = NOTHING
+): NotebookState {
   const all = [...allocations].sort((a, b) => b.created - a.created);
   const mine = (row: AllocationRow): boolean => kernel !== null && row.mine_kernel === kernel;
-  const left = (row: AllocationRow): boolean => row.owner_alive === false && !row.once && row.state !== 'waiting' && (memory.seen.has(row.name) || (!!row.label && row.label === memory.label));
+  const left = (row: AllocationRow): boolean =>
+    row.owner_alive === false &&
+    !row.once &&
+    row.state !== 'waiting' &&
+    (memory.seen.has(row.name) || (!!row.label && row.label === memory.label));
   return {
     own: all.filter(row => mine(row) && row.state !== 'waiting'),
     left: all.filter(row => !mine(row) && left(row)),
     waiting: kernel === null ? [] : [...requests].filter(row => row.kernel === kernel && row.state === 'waiting'),
-    others: all.filter(row => !mine(row) && !left(row) && !row.once && (row.state === 'idle' || row.state === 'running'))
+    others: all.filter(
+      row => !mine(row) && !left(row) && !row.once && (row.state === 'idle' || row.state === 'running')
+    )
   };
 }
 
 /** How many wait for their turn earlier, as the queue says it: “…; ahead: ada wants 2 devices; ahead: … and 3 more”. */
 export function countAhead(text: string): number {
-  const more = /; ahead: [^]* and (\d+) more/.exec(text);
+  const more = /; ahead: [\s\S]* and (\d+) more/.exec(text);
   return (text.match(/; ahead: /g)?.length ?? 0) + (more ? Number(more[1]) : 0);
 }
 
@@ -44,7 +55,10 @@ export function percent(run: RunRow | undefined): number | null {
 }
 
 /** “2 × cpu”. */
-export function devicesText(row: { count: number; device_kind?: string | null; kind: string | null }, trans: Translate): string {
+export function devicesText(
+  row: { count: number; device_kind?: string | null; kind: string | null },
+  trans: Translate
+): string {
   const kind = row.device_kind ?? row.kind;
   return kind ? trans.__('%1 × %2', row.count, kind) : trans._n('%1 device', '%1 devices', row.count);
 }
@@ -59,7 +73,9 @@ function allocationText(row: AllocationRow, run: RunRow | undefined, trans: Tran
   const devices = devicesText(row, trans);
   if (row.broken) return trans.__('%1 · %2 · broken', devices, row.name);
   if (row.state === 'releasing') return trans.__('%1 · giving back', devices);
-  return row.state === 'running' ? `${devices} · ${runText(run, trans)}` : trans.__('%1 · %2 · idle', devices, row.name);
+  return row.state === 'running'
+    ? `${devices} · ${runText(run, trans)}`
+    : trans.__('%1 · %2 · idle', devices, row.name);
 }
 
 function waitingText(row: RequestRow, trans: Translate): string {
@@ -79,13 +95,27 @@ export interface Said {
 export function sayState(state: NotebookState, runs: ReadonlyMap<string, RunRow>, trans: Translate): Said {
   const [first] = state.own;
   const [request] = state.waiting;
-  if (request) return { mood: 'waiting', text: waitingText(request, trans), title: request.text || trans.__('waiting for devices') };
+  if (request)
+    return {
+      mood: 'waiting',
+      text: waitingText(request, trans),
+      title: request.text || trans.__('waiting for devices')
+    };
   if (!first && state.left.length) return sayLeft(state.left, runs, trans);
-  if (!first) return { mood: 'none', text: trans.__('no devices'), title: trans.__('This notebook holds no devices. Click to take some.') };
+  if (!first)
+    return {
+      mood: 'none',
+      text: trans.__('no devices'),
+      title: trans.__('This notebook holds no devices. Click to take some.')
+    };
   const more = state.own.length > 1 ? ` +${state.own.length - 1}` : '';
   const run = first.run ? runs.get(first.run) : undefined;
   const mood = first.broken ? 'broken' : first.state === 'running' ? 'running' : 'idle';
-  return { mood, text: allocationText(first, run, trans) + more, title: state.own.map(row => describe(row, runs, trans)).join('\n') };
+  return {
+    mood,
+    text: allocationText(first, run, trans) + more,
+    title: state.own.map(row => describe(row, runs, trans)).join('\n')
+  };
 }
 
 /** The kernel is gone, the devices and what runs on them are not. */
@@ -93,7 +123,11 @@ function sayLeft(left: AllocationRow[], runs: ReadonlyMap<string, RunRow>, trans
   const [row] = left;
   const run = row.run ? runs.get(row.run) : undefined;
   const title = trans.__('The kernel that held it is gone; attach to go on with it.');
-  return { mood: 'left', text: trans.__('%1 · not attached', allocationText(row, run, trans)), title: [title, ...left.map(r => describe(r, runs, trans))].join('\n') };
+  return {
+    mood: 'left',
+    text: trans.__('%1 · not attached', allocationText(row, run, trans)),
+    title: [title, ...left.map(r => describe(r, runs, trans))].join('\n')
+  };
 }
 
 function describe(row: AllocationRow, runs: ReadonlyMap<string, RunRow>, trans: Translate): string {

@@ -17,7 +17,10 @@ class Wish {
   memory = '';
   readonly changed = new Signal<this, void>(this);
 
-  constructor(readonly devices: ITable<DeviceRow>, private readonly trans: TranslationBundle) {
+  constructor(
+    readonly devices: ITable<DeviceRow>,
+    private readonly trans: TranslationBundle
+  ) {
     devices.changed.connect(this.emit, this);
   }
 
@@ -39,14 +42,18 @@ class Wish {
   }
 
   get problems(): { count: string; memory: string } {
-    return { count: checkWhole(this.count, 1, this.trans, this.rows.length || Infinity), memory: checkMemory(this.memory, this.trans) };
+    return {
+      count: checkWhole(this.count, 1, this.trans, this.rows.length || Infinity),
+      memory: checkMemory(this.memory, this.trans)
+    };
   }
 
   get free(): string {
     const { rows, trans } = this;
     const free = rows.filter(row => row.state === 'free').length;
     if (!rows.length) return '';
-    const few = Number(this.count) > free ? ` ${trans.__('You wait your turn; what is ahead is said in the toolbar.')}` : '';
+    const few =
+      Number(this.count) > free ? ` ${trans.__('You wait your turn; what is ahead is said in the toolbar.')}` : '';
     return trans.__('%1 of %2 are free.', free, rows.length) + few;
   }
 
@@ -63,16 +70,34 @@ function Form({ wish, trans }: { wish: Wish; trans: TranslationBundle }): JSX.El
   return (
     <div className="jp-lb-nb-form">
       <Row id="jp-lb-nb-take-count" label={trans.__('Devices')} help={free} problem={problems.count} required>
-        <Text id="jp-lb-nb-take-count" value={wish.count} set={v => wish.set('count', v)} help={free} problem={problems.count} numeric required />
+        <Text
+          id="jp-lb-nb-take-count"
+          value={wish.count}
+          set={v => wish.set('count', v)}
+          help={free}
+          problem={problems.count}
+          numeric
+          required
+        />
       </Row>
       <Row id="jp-lb-nb-take-kind" label={trans.__('Kind')}>
         <HTMLSelect id="jp-lb-nb-take-kind" value={wish.kind} onChange={event => wish.set('kind', event.target.value)}>
           <option value="">{trans.__('any')}</option>
-          {wish.kinds.map(kind => <option key={kind} value={kind}>{kind}</option>)}
+          {wish.kinds.map(kind => (
+            <option key={kind} value={kind}>
+              {kind}
+            </option>
+          ))}
         </HTMLSelect>
       </Row>
       <Row id="jp-lb-nb-take-memory" label={trans.__('Memory')} help={memory} problem={problems.memory}>
-        <Text id="jp-lb-nb-take-memory" value={wish.memory} set={v => wish.set('memory', v)} help={memory} problem={problems.memory} />
+        <Text
+          id="jp-lb-nb-take-memory"
+          value={wish.memory}
+          set={v => wish.set('memory', v)}
+          help={memory}
+          problem={problems.memory}
+        />
       </Row>
     </div>
   );
@@ -81,10 +106,15 @@ function Form({ wish, trans }: { wish: Wish; trans: TranslationBundle }): JSX.El
 class TakeDialog extends SteadyDialog<void> {
   private done = false;
 
-  constructor(private readonly wish: Wish, trans: TranslationBundle) {
+  constructor(
+    private readonly wish: Wish,
+    trans: TranslationBundle
+  ) {
     const body = new Panel(); // JupyterLab would move the selects behind React's back
     body.addClass('jp-lb-nb-take');
-    body.addWidget(ReactWidget.create(<UseSignal signal={wish.changed}>{() => <Form wish={wish} trans={trans} />}</UseSignal>));
+    body.addWidget(
+      ReactWidget.create(<UseSignal signal={wish.changed}>{() => <Form wish={wish} trans={trans} />}</UseSignal>)
+    );
     super({
       title: trans.__('Take Devices for This Notebook'),
       body,
@@ -116,7 +146,11 @@ export async function askWish(bench: IBench, trans: TranslationBundle): Promise<
   try {
     const { button } = await new TakeDialog(wish, trans).launch();
     if (!button.accept) return null;
-    return { count: Number(wish.count), ...(wish.kind ? { kind: wish.kind } : {}), ...(wish.memory.trim() ? { memory: wish.memory.trim() } : {}) };
+    return {
+      count: Number(wish.count),
+      ...(wish.kind ? { kind: wish.kind } : {}),
+      ...(wish.memory.trim() ? { memory: wish.memory.trim() } : {})
+    };
   } finally {
     wish.dispose();
   }

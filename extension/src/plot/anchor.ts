@@ -1,4 +1,7 @@
-/** Stands in for a picture in the page, wherever JupyterLab draws it: an output is drawn anew when it is updated or scrolled into view. */
+/**
+ * Stands in for a picture in the page, wherever JupyterLab draws it: an output is drawn anew when it is updated or
+ * scrolled into view.
+ */
 
 const PREFIX = 'data:image/png;base64,';
 const HEADER = 44; // letters of a PNG's signature and header; the mark stands behind them
@@ -16,17 +19,24 @@ export class Anchor {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly observer: MutationObserver;
 
-  constructor(private readonly letters: string, private readonly element: HTMLElement, private readonly moved: () => void) {
+  constructor(
+    private readonly letters: string,
+    private readonly element: HTMLElement,
+    private readonly moved: () => void
+  ) {
     this.observer = new MutationObserver(() => this.check());
     this.observer.observe(document.body, { childList: true, subtree: true });
     this.attach();
   }
 
   get attached(): boolean {
-    return this.image !== null && this.image.isConnected && this.image.nextSibling === this.element;
+    return !!this.image?.isConnected && this.image.nextSibling === this.element;
   }
 
-  /** Takes the place again at once where it was lost, so that nothing flickers; looks for it now and then where there is none. */
+  /**
+   * Takes the place again at once where it was lost, so that nothing flickers; looks for it now and then where there
+   * is none.
+   */
   private check(): void {
     if (this.attached) return;
     if (this.image) return this.attach();

@@ -1,4 +1,7 @@
-/** When to ask whoever has the numbers: one question at a time, about every second, less often when nothing changes or nobody answers. */
+/**
+ * When to ask whoever has the numbers: one question at a time, about every second, less often when nothing changes or
+ * nobody answers.
+ */
 
 const SHORTEST = 1000; // milliseconds
 const LONGEST = 5000;

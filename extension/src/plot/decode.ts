@@ -13,9 +13,13 @@ export interface Panel {
 
 /** Little-endian doubles as an array: a view where the memory allows it, a copy where it begins between two doubles. */
 export function toDoubles(buffer: DataView | ArrayBuffer | Uint8Array): Float64Array {
-  const view = buffer instanceof ArrayBuffer ? new DataView(buffer) : new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  const view =
+    buffer instanceof ArrayBuffer
+      ? new DataView(buffer)
+      : new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
   const length = Math.floor(view.byteLength / 8);
-  if (littleEndian && view.byteOffset % 8 === 0) return new Float64Array(view.buffer as ArrayBuffer, view.byteOffset, length);
+  if (littleEndian && view.byteOffset % 8 === 0)
+    return new Float64Array(view.buffer as ArrayBuffer, view.byteOffset, length);
   const copy = new Float64Array(length);
   for (let i = 0; i < length; i++) copy[i] = view.getFloat64(8 * i, true);
   return copy;

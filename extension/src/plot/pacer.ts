@@ -6,8 +6,11 @@ export class Pacer {
   private readonly jobs = new Map<object, () => void>();
   private frame = 0;
 
-  constructor(private readonly now = (): number => performance.now(),
-    private readonly request = (step: () => void): number => requestAnimationFrame(step), private readonly forget = (id: number): void => cancelAnimationFrame(id)) {}
+  constructor(
+    private readonly now = (): number => performance.now(),
+    private readonly request = (step: () => void): number => requestAnimationFrame(step),
+    private readonly forget = (id: number): void => cancelAnimationFrame(id)
+  ) {}
 
   /** Do it soon; a later job for the same thing takes its place. */
   add(thing: object, job: () => void): void {

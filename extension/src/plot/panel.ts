@@ -61,7 +61,13 @@ export class PanelView {
     this.panel = panel;
     this.name = panel.name;
     const logarithmic = frame.log && canLog(this.aligned);
-    const shape = JSON.stringify([this.aligned.lines.map(l => [l.role, l.rank, l.label]), logarithmic, frame.along, frame.colors.text, frame.colors.line(0)]);
+    const shape = JSON.stringify([
+      this.aligned.lines.map(l => [l.role, l.rank, l.label]),
+      logarithmic,
+      frame.along,
+      frame.colors.text,
+      frame.colors.line(0)
+    ]);
     const data = [this.aligned.x, ...this.aligned.lines.map(l => l.values)] as uPlot.AlignedData;
     if (shape !== this.shape) {
       this.chart?.destroy();
@@ -85,13 +91,15 @@ export class PanelView {
 
   /** The part of x that is to be seen, as it stands below; a single point has room around it. */
   private ends(): Range {
-    const { x } = this.aligned, { range, unit } = this.frame;
+    const { x } = this.aligned,
+      { range, unit } = this.frame;
     if (range) return [range[0] / unit, range[1] / unit];
     const [from, to] = x.length ? [x[0], x[x.length - 1]] : [0, 1];
     return from === to ? [from - 1, to + 1] : [from, to];
   }
 
-  private readonly choose = (range: Range | null): void => this.surroundings.chosen(range && [range[0] * this.frame.unit, range[1] * this.frame.unit]);
+  private readonly choose = (range: Range | null): void =>
+    this.surroundings.chosen(range && [range[0] * this.frame.unit, range[1] * this.frame.unit]);
 
   private press(event: KeyboardEvent): void {
     if (!this.chart || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -104,25 +112,57 @@ export class PanelView {
 
   private options(logarithmic: boolean): uPlot.Options {
     const { colors, along, width, height } = this.frame;
-    const axis = { stroke: colors.faint, grid: { stroke: colors.grid, width: 0.5 }, ticks: { show: false }, font: '11px sans-serif', labelFont: '11px sans-serif' };
+    const axis = {
+      stroke: colors.faint,
+      grid: { stroke: colors.grid, width: 0.5 },
+      ticks: { show: false },
+      font: '11px sans-serif',
+      labelFont: '11px sans-serif'
+    };
     const lines = this.aligned.lines;
     const series: uPlot.Series[] = lines.map(line => ({
       label: line.label,
-      stroke: line.role === 'line' ? colors.line(line.rank) : transparent(colors.line(line.rank), line.role === 'faint' ? 0.3 : 0),
+      stroke:
+        line.role === 'line'
+          ? colors.line(line.rank)
+          : transparent(colors.line(line.rank), line.role === 'faint' ? 0.3 : 0),
       width: 1.3,
       dash: colors.dash(line.rank),
       points: { show: line.role === 'line' ? this.few : false, size: 4 }
     }));
-    const bands = lines.flatMap((line, k) => (line.role === 'low' ? [{ series: [k + 2, k + 1] as [number, number], fill: transparent(colors.line(line.rank), 0.22) }] : []));
+    const bands = lines.flatMap((line, k) =>
+      line.role === 'low'
+        ? [{ series: [k + 2, k + 1] as [number, number], fill: transparent(colors.line(line.rank), 0.22) }]
+        : []
+    );
     const { bind, plugins } = mouse(this.choose);
     const heard = (type: string): boolean => type === 'mousemove' || type === 'mouseleave';
     return {
-      width, height, series: [{}, ...series], bands, plugins,
+      width,
+      height,
+      series: [{}, ...series],
+      bands,
+      plugins,
       legend: { show: false },
-      cursor: { y: false, points: { size: 5 }, bind, drag: { setScale: false }, sync: { key: this.surroundings.sync, scales: ['x', null], setSeries: false, filters: { pub: heard } } },
-      scales: { x: { time: false, range: () => this.ends() }, y: logarithmic ? { distr: 3, log: 10 } : { range: room } },
-      axes: [{ ...axis, label: along, labelSize: 16, labelGap: 0, size: 24, space: 45 }, { ...axis, size: 52, space: 28, values: (_, at) => at.map(v => (v === null ? '' : format(v))) }],
-      hooks: { draw: [u => this.drawRestarts(u)], setCursor: [u => this.say(u.cursor.left! < 0 ? null : u.cursor.idx ?? null)] }
+      cursor: {
+        y: false,
+        points: { size: 5 },
+        bind,
+        drag: { setScale: false },
+        sync: { key: this.surroundings.sync, scales: ['x', null], setSeries: false, filters: { pub: heard } }
+      },
+      scales: {
+        x: { time: false, range: () => this.ends() },
+        y: logarithmic ? { distr: 3, log: 10 } : { range: room }
+      },
+      axes: [
+        { ...axis, label: along, labelSize: 16, labelGap: 0, size: 24, space: 45 },
+        { ...axis, size: 52, space: 28, values: (_, at) => at.map(v => (v === null ? '' : format(v))) }
+      ],
+      hooks: {
+        draw: [u => this.drawRestarts(u)],
+        setCursor: [u => this.say(u.cursor.left! < 0 ? null : (u.cursor.idx ?? null))]
+      }
     };
   }
 
@@ -130,7 +170,8 @@ export class PanelView {
   private readonly few = (u: uPlot): boolean => u.data[0].length < 30;
 
   private drawRestarts(u: uPlot): void {
-    const { left, top, width, height } = u.bbox, context = u.ctx;
+    const { left, top, width, height } = u.bbox,
+      context = u.ctx;
     context.save();
     context.strokeStyle = this.frame.colors.faint;
     context.lineWidth = uPlot.pxRatio;
@@ -148,27 +189,41 @@ export class PanelView {
 
   /** Caption, legend and the name for a screen reader, anew only when they are others. */
   private describe(): void {
-    const { x, lines } = this.aligned, shown = this.shown, { __ } = this.surroundings.words;
+    const { x, lines } = this.aligned,
+      shown = this.shown,
+      { __ } = this.surroundings.words;
     const notes = notesOf(this.aligned, this.frame.log, this.frame.restarts.length, this.surroundings.words);
     const named = JSON.stringify([this.name, notes, this.shape]);
     if (named !== this.named) {
       this.named = named;
       this.caption.title = [this.name, notes].filter(Boolean).join(', '); // all of it, where the place is narrow
-      this.caption.replaceChildren(element('strong', this.name), this.value, ...(notes ? [element('em', notes)] : []), ...this.surroundings.actions(this.name));
+      this.caption.replaceChildren(
+        element('strong', this.name),
+        this.value,
+        ...(notes ? [element('em', notes)] : []),
+        ...this.surroundings.actions(this.name)
+      );
       this.items = (shown.length > 1 || lines.length > shown.length ? shown.slice(0, LEGEND) : []).map(line => {
         const item = element('li', line.label);
         item.style.setProperty('--lb-color', this.frame.colors.line(line.rank));
         return item;
       });
-      this.legend.replaceChildren(...this.items, ...(shown.length > LEGEND ? [element('li', __('and %1 more', shown.length - LEGEND))] : []));
+      this.legend.replaceChildren(
+        ...this.items,
+        ...(shown.length > LEGEND ? [element('li', __('and %1 more', shown.length - LEGEND))] : [])
+      );
     }
-    this.place.setAttribute('aria-label', `${this.name}: ${shown.map(l => `${l.label} ${format(near(l.values, x.length - 1))}`).join(', ')} at ${this.frame.along} ${format(x[x.length - 1])}`);
+    this.place.setAttribute(
+      'aria-label',
+      `${this.name}: ${shown.map(l => `${l.label} ${format(near(l.values, x.length - 1))}`).join(', ')} at ${this.frame.along} ${format(x[x.length - 1])}`
+    );
     this.say(null);
   }
 
   /** Values below the mouse, or the last ones. */
   private say(index: number | null): void {
-    const { x } = this.aligned, shown = this.shown;
+    const { x } = this.aligned,
+      shown = this.shown;
     const value = (k: number): string => format(near(shown[k].values, index ?? x.length - 1));
     const at = index === null || x[index] === undefined ? '' : ` at ${format(x[index])}`;
     write(this.value, shown.length === 1 ? `${value(0)}${at}` : at);
@@ -179,7 +234,9 @@ export class PanelView {
   rows(): string[][] {
     return this.shown.map(line => {
       const values = line.values.filter((v): v is number => typeof v === 'number');
-      const ends = values.length ? [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))] : [null, null];
+      const ends = values.length
+        ? [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))]
+        : [null, null];
       return [this.name, line.label, ...[...ends, near(line.values, line.values.length - 1)].map(format)];
     });
   }
@@ -190,7 +247,10 @@ export class PanelView {
   }
 
   get legends(): { text: string; color: string }[] {
-    return this.items.map((item, k) => ({ text: item.textContent!, color: this.frame.colors.line(this.shown[k].rank) }));
+    return this.items.map((item, k) => ({
+      text: item.textContent!,
+      color: this.frame.colors.line(this.shown[k].rank)
+    }));
   }
 
   destroy(): void {
@@ -205,7 +265,8 @@ function write(place: HTMLElement, text: string): void {
 
 /** The value at an index or the nearest before it. */
 function near(values: (number | null | undefined)[], index: number): number | null {
-  for (let i = Math.min(index, values.length - 1); i >= 0; i--) if (values[i] !== undefined) return values[i] as number | null;
+  for (let i = Math.min(index, values.length - 1); i >= 0; i--)
+    if (values[i] !== undefined) return values[i] as number | null;
   return null;
 }
 

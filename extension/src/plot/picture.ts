@@ -2,14 +2,24 @@
 import type { Colors } from './colors';
 import type { PanelView } from './panel';
 
-const GAP = 16, HEAD = 20, FOOT = 18; // pixels
+const GAP = 16,
+  HEAD = 20,
+  FOOT = 18; // pixels
 
 /** The canvas of one picture; null when nothing is drawn yet. */
-export function drawPicture(views: PanelView[], columns: number, colors: Colors, ground: string, ratio = devicePixelRatio || 1): HTMLCanvasElement | null {
+export function drawPicture(
+  views: PanelView[],
+  columns: number,
+  colors: Colors,
+  ground: string,
+  ratio = devicePixelRatio || 1
+): HTMLCanvasElement | null {
   const drawn = views.filter(v => v.canvas?.width);
   if (!drawn.length) return null;
-  const width = drawn[0].canvas!.width / ratio, height = HEAD + drawn[0].canvas!.height / ratio + FOOT;
-  const across = Math.min(columns, drawn.length), down = Math.ceil(drawn.length / across);
+  const width = drawn[0].canvas!.width / ratio,
+    height = HEAD + drawn[0].canvas!.height / ratio + FOOT;
+  const across = Math.min(columns, drawn.length),
+    down = Math.ceil(drawn.length / across);
   const picture = document.createElement('canvas');
   picture.width = ratio * (GAP + across * (width + GAP));
   picture.height = ratio * (GAP + down * (height + GAP));
@@ -18,7 +28,8 @@ export function drawPicture(views: PanelView[], columns: number, colors: Colors,
   context.fillStyle = ground;
   context.fillRect(0, 0, picture.width, picture.height);
   drawn.forEach((view, k) => {
-    const left = GAP + (k % across) * (width + GAP), top = GAP + Math.floor(k / across) * (height + GAP);
+    const left = GAP + (k % across) * (width + GAP),
+      top = GAP + Math.floor(k / across) * (height + GAP);
     context.fillStyle = colors.text;
     context.font = 'bold 13px sans-serif';
     context.fillText(view.name, left + 8, top + 13, width - 8);
@@ -28,7 +39,14 @@ export function drawPicture(views: PanelView[], columns: number, colors: Colors,
   return picture;
 }
 
-function drawLegend(context: CanvasRenderingContext2D, view: PanelView, x: number, y: number, end: number, colors: Colors): void {
+function drawLegend(
+  context: CanvasRenderingContext2D,
+  view: PanelView,
+  x: number,
+  y: number,
+  end: number,
+  colors: Colors
+): void {
   context.font = '11px sans-serif';
   for (const { text, color } of view.legends) {
     const size = context.measureText(text).width + 28;

@@ -1,4 +1,7 @@
-/** All panels of a run, drawn from what a source answers. Knows nothing of notebooks: a cell uses it, and so does a panel of JupyterLab. */
+/**
+ * All panels of a run, drawn from what a source answers. Knows nothing of notebooks: a cell uses it, and so does a
+ * panel of JupyterLab.
+ */
 import { Asker } from './asker';
 import { readColors } from './colors';
 import { Controls, type Choice } from './controls';
@@ -55,14 +58,30 @@ export class Renderer {
   private over = false;
   private ended = false;
 
-  constructor(private readonly source: Source, options: Partial<Options>, title: string, extras: Partial<Extras> = {}) {
+  constructor(
+    private readonly source: Source,
+    options: Partial<Options>,
+    title: string,
+    extras: Partial<Extras> = {}
+  ) {
     const { __ } = extras.words ?? plainWords;
     this.extras = {
-      words: plainWords, columns: 3, silent: __('the kernel does not answer'), empty: __('no metrics yet: lb.log(step=i, loss=loss) in the launched function'),
-      actions: () => [], drawn: () => undefined, ...extras
+      words: plainWords,
+      columns: 3,
+      silent: __('the kernel does not answer'),
+      empty: __('no metrics yet: lb.log(step=i, loss=loss) in the launched function'),
+      actions: () => [],
+      drawn: () => undefined,
+      ...extras
     };
     this.choice = { x: 'step', smooth: 0, log: false, ranks: 'band', ...options, filter: '', table: false };
-    this.controls = new Controls(this.choice, title, this.extras.words, asks => (asks ? this.wake() : this.draw()), () => this.look(null));
+    this.controls = new Controls(
+      this.choice,
+      title,
+      this.extras.words,
+      asks => (asks ? this.wake() : this.draw()),
+      () => this.look(null)
+    );
     this.root.className = 'lb-plot';
     this.root.setAttribute('aria-label', title ? __('live plot of %1', title) : __('plots'));
     this.grid.className = 'lb-grid';
@@ -127,7 +146,17 @@ export class Renderer {
   private ask(id: number): void {
     const { x, smooth, ranks, filter } = this.choice;
     this.asked = this.range;
-    this.source.ask({ want: 'series', id, cursor: this.cursor, x, smooth, ranks, filter, width: Math.round(this.size().width), ...(this.range ? { range: this.range } : {}) });
+    this.source.ask({
+      want: 'series',
+      id,
+      cursor: this.cursor,
+      x,
+      smooth,
+      ranks,
+      filter,
+      width: Math.round(this.size().width),
+      ...(this.range ? { range: this.range } : {})
+    });
   }
 
   private take(reply: Reply, buffers: DataView[]): void {
@@ -142,16 +171,31 @@ export class Renderer {
       if (answer.range) this.detail = answer;
       else [this.whole, this.detail] = [answer, null];
       this.cursor = reply.cursor;
-      if (reply.more || (this.ended && !this.range)) this.asker.now(); // the end may have come between the question and the answer
+      // the end may have come between the question and the answer
+      if (reply.more || (this.ended && !this.range)) this.asker.now();
       this.draw();
     } else if (this.ended) this.asker.rest();
     this.tell();
   }
 
   private tell(): void {
-    const { __ } = this.extras.words, answer = this.answer;
-    const points = answer?.panels.reduce((n, p) => n + p.parts.reduce((m, part) => m + (part.kind === 'line' ? part.points : 0), 0), 0) ?? 0;
-    const said = [this.ended ? '' : __('live'), points ? (answer?.range ? __('%1 points here', points.toLocaleString('en')) : __('%1 points', points.toLocaleString('en'))) : ''].filter(Boolean).join(', ');
+    const { __ } = this.extras.words,
+      answer = this.answer;
+    const points =
+      answer?.panels.reduce(
+        (n, p) => n + p.parts.reduce((m, part) => m + (part.kind === 'line' ? part.points : 0), 0),
+        0
+      ) ?? 0;
+    const said = [
+      this.ended ? '' : __('live'),
+      points
+        ? answer?.range
+          ? __('%1 points here', points.toLocaleString('en'))
+          : __('%1 points', points.toLocaleString('en'))
+        : ''
+    ]
+      .filter(Boolean)
+      .join(', ');
     this.controls.say(said, !this.ended);
   }
 
@@ -166,25 +210,43 @@ export class Renderer {
   }
 
   private get answer(): Answer | null {
-    return this.range && this.detail && (!this.whole || same(this.range, this.detail.range)) ? this.detail : this.whole ?? this.detail;
+    return this.range && this.detail && (!this.whole || same(this.range, this.detail.range))
+      ? this.detail
+      : (this.whole ?? this.detail);
   }
 
   private size(): { columns: number; width: number; height: number } {
-    const room = this.root.clientWidth || 640, panels = this.answer?.panels.length || (this.extras.columns > 3 && !this.answer ? 9 : 1);
-    const columns = Math.max(1, Math.min(panels, this.extras.columns, Math.floor(room / (this.extras.columns > 3 ? 320 : 260))));
+    const room = this.root.clientWidth || 640,
+      panels = this.answer?.panels.length || (this.extras.columns > 3 && !this.answer ? 9 : 1);
+    const columns = Math.max(
+      1,
+      Math.min(panels, this.extras.columns, Math.floor(room / (this.extras.columns > 3 ? 320 : 260)))
+    );
     const width = Math.floor(Math.min((room - 16 * (columns - 1)) / columns, columns === 1 ? 860 : 1e4));
-    return { columns, width, height: Math.round(columns === 1 ? Math.min(300, 0.55 * width) : Math.min(220, 0.62 * width)) };
+    return {
+      columns,
+      width,
+      height: Math.round(columns === 1 ? Math.min(300, 0.55 * width) : Math.min(220, 0.62 * width))
+    };
   }
 
   private draw(moved = false): void {
     const answer = this.answer;
     if (!answer || !this.root.isConnected) return;
-    const { reply, panels } = answer, { columns, width, height } = this.size(), { __ } = this.extras.words;
+    const { reply, panels } = answer,
+      { columns, width, height } = this.size(),
+      { __ } = this.extras.words;
     const spans = (this.whole ?? answer).panels.flatMap(p => p.parts.map(part => part.x[part.x.length - 1] ?? 0));
     const [unit, word] = reply.x === 'time' ? timeUnit(spans.reduce((a, b) => Math.max(a, b), 0)) : [1, ''];
     const frame: Frame = {
-      colors: readColors(this.root), width, height, log: this.choice.log, along: word ? __('time (%1)', word) : __('step'), unit,
-      range: this.range, restarts: reply.restarts.map(r => r / unit)
+      colors: readColors(this.root),
+      width,
+      height,
+      log: this.choice.log,
+      along: word ? __('time (%1)', word) : __('step'),
+      unit,
+      range: this.range,
+      restarts: reply.restarts.map(r => r / unit)
     };
     while (this.views.length > panels.length) {
       const view = this.views.pop()!;
@@ -193,16 +255,35 @@ export class Renderer {
     }
     this.grid.style.gridTemplateColumns = `repeat(${columns}, ${width}px)`;
     panels.forEach((panel, k) => {
-      if (!this.views[k]) this.grid.append((this.views[k] = new PanelView({ words: this.extras.words, sync: this.sync, chosen: range => this.look(range), actions: this.extras.actions })).root);
+      if (!this.views[k])
+        this.grid.append(
+          (this.views[k] = new PanelView({
+            words: this.extras.words,
+            sync: this.sync,
+            chosen: range => this.look(range),
+            actions: this.extras.actions
+          })).root
+        );
       const view = this.views[k];
       this.pacer.add(view, () => (moved && view.shows(panel) ? view.look(frame) : view.update(panel, frame)));
     });
-    this.controls.fit(reply.names, panels.some(p => p.parts.length > 1), !!this.range);
+    this.controls.fit(
+      reply.names,
+      panels.some(p => p.parts.length > 1),
+      !!this.range
+    );
     const hidden = reply.chosen - panels.length;
-    this.say(hidden > 0 ? __('the first %1 of %2 metrics; the filter finds others', panels.length, reply.chosen)
-      : panels.length ? '' : reply.names && this.choice.filter ? __('no metric has “%1” in its name', this.choice.filter)
-      : reply.names ? __('not logged yet; %1 other metrics are', reply.names)
-      : this.extras.empty);
+    this.say(
+      hidden > 0
+        ? __('the first %1 of %2 metrics; the filter finds others', panels.length, reply.chosen)
+        : panels.length
+          ? ''
+          : reply.names && this.choice.filter
+            ? __('no metric has “%1” in its name', this.choice.filter)
+            : reply.names
+              ? __('not logged yet; %1 other metrics are', reply.names)
+              : this.extras.empty
+    );
     this.pacer.add(this, () => (this.fillTable(), this.extras.drawn()));
   }
 
@@ -227,7 +308,8 @@ export class Renderer {
   /** One panel, or all of them, as a file. */
   save(file: string, name?: string): void {
     this.pacer.flush();
-    queueMicrotask(() => { // uPlot draws in one
+    queueMicrotask(() => {
+      // uPlot draws in one
       const chosen = this.views.filter(v => name === undefined || v.name === name);
       const ground = getComputedStyle(this.root).getPropertyValue('--jp-layout-color0').trim() || 'Canvas';
       drawPicture(chosen, this.size().columns, readColors(this.root), ground)?.toBlob(blob => {

@@ -35,7 +35,10 @@ function unique(sorted: ArrayLike<number>): number[] {
   return found;
 }
 
-/** Values of one series at every x of the panel. Infinity: no point here; NaN: a gap. Of several points at one x the last counts. */
+/**
+ * Values of one series at every x of the panel. Infinity: no point here; NaN: a gap. Of several points at one x the
+ * last counts.
+ */
 export function place(x: ArrayLike<number>, y: ArrayLike<number>, all: number[]): (number | null | undefined)[] {
   const values = new Array<number | null | undefined>(all.length).fill(undefined);
   let k = 0;
@@ -65,8 +68,15 @@ export function align(panel: Panel, log: boolean): Aligned {
   const x = panel.parts.length ? mergeX(panel.parts.map(p => p.x)) : [];
   const lines: Line[] = [];
   for (const part of panel.parts) {
-    const roles = part.kind === 'band' ? (['low', 'high'] as const) : part.columns > 1 ? (['faint', 'line'] as const) : (['line'] as const);
-    roles.forEach((role, k) => lines.push({ label: part.label, rank: part.rank, role, values: place(part.x, part.y[k], x) }));
+    const roles =
+      part.kind === 'band'
+        ? (['low', 'high'] as const)
+        : part.columns > 1
+          ? (['faint', 'line'] as const)
+          : (['line'] as const);
+    roles.forEach((role, k) =>
+      lines.push({ label: part.label, rank: part.rank, role, values: place(part.x, part.y[k], x) })
+    );
   }
   const wrong = panel.parts.reduce((n, p) => n + (p.kind === 'line' ? p.wrong : 0), 0);
   const some = lines.some(l => l.values.some(v => typeof v === 'number' && v > 0));
@@ -84,9 +94,13 @@ export function notesOf(aligned: Aligned, log: boolean, restarts: number, { __ }
   const { wrong, dropped } = aligned;
   const linear = log && aligned.x.length > 0 && !canLog(aligned);
   return [
-    wrong && __('%1 not finite', wrong), dropped && __('%1 not positive, left out', dropped), linear && __('no positive value: not logarithmic'),
+    wrong && __('%1 not finite', wrong),
+    dropped && __('%1 not positive, left out', dropped),
+    linear && __('no positive value: not logarithmic'),
     restarts && __('restarted %1×', restarts)
-  ].filter(Boolean).join(', ');
+  ]
+    .filter(Boolean)
+    .join(', ');
 }
 
 /** Seconds in the unit that suits a duration, and its name. As in the static picture. */

@@ -5,4 +5,6 @@ export interface Words {
 }
 
 /** `%1` and so on are filled in, nothing is translated. */
-export const plainWords: Words = { __: (text, ...given) => text.replace(/%(\d)/g, (_, n) => String(given[Number(n) - 1])) };
+export const plainWords: Words = {
+  __: (text, ...given) => text.replace(/%(\d)/g, (_, n) => String(given[Number(n) - 1]))
+};

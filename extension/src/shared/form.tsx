@@ -17,7 +17,11 @@ export function Held({ children, className }: { children: ReactNode; className: 
   useEffect(() => {
     node.current?.querySelector<HTMLElement>('select, input, button')?.focus();
   }, []);
-  return <div ref={node} className={className}>{children}</div>;
+  return (
+    <div ref={node} className={className}>
+      {children}
+    </div>
+  );
 }
 
 /** Ids of what describes an input. */
@@ -36,8 +40,16 @@ export function Row({ id, label, detail, help, problem, required, children }: Ro
       </label>
       <div className="jp-lb-nb-value">
         {children}
-        {problem && <div className="jp-lb-nb-problem" id={`${id}-problem`}>{problem}</div>}
-        {help && <div className="jp-lb-nb-help" id={`${id}-help`}>{help}</div>}
+        {problem && (
+          <div className="jp-lb-nb-problem" id={`${id}-problem`}>
+            {problem}
+          </div>
+        )}
+        {help && (
+          <div className="jp-lb-nb-help" id={`${id}-help`}>
+            {help}
+          </div>
+        )}
       </div>
     </div>
   );
@@ -56,7 +68,18 @@ interface TextProps {
   code?: boolean;
 }
 
-export function Text({ id, value, set, leave, help, problem, required, placeholder, numeric, code }: TextProps): JSX.Element {
+export function Text({
+  id,
+  value,
+  set,
+  leave,
+  help,
+  problem,
+  required,
+  placeholder,
+  numeric,
+  code
+}: TextProps): JSX.Element {
   return (
     <input
       id={id}

@@ -41,14 +41,19 @@ export function given(x: Plain): string {
 }
 
 /** Seconds until the end, at the pace so far; null where nothing can be said. */
-export function timeLeft(progress: { done: number; total: number | null } | null, started: number | null, now: number): number | null {
+export function timeLeft(
+  progress: { done: number; total: number | null } | null,
+  started: number | null,
+  now: number
+): number | null {
   if (!progress || started === null || !(progress.done > 0) || !progress.total) return null;
   return Math.max(0, ((now - started) * (progress.total - progress.done)) / progress.done);
 }
 
 /** “12 of 32 sets, 1 failed”. */
 export function setsText({ total, done, failed }: Sets, trans: TranslationBundle): string {
-  const counted = done + failed < total ? trans.__('%1 of %2 sets', done + failed, total) : trans._n('%1 set', '%1 sets', total);
+  const counted =
+    done + failed < total ? trans.__('%1 of %2 sets', done + failed, total) : trans._n('%1 set', '%1 sets', total);
   return failed ? `${counted}, ${trans.__('%1 failed', failed)}` : counted;
 }
 

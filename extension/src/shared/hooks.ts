@@ -36,7 +36,7 @@ export function useRows<T extends Row>(open: () => ITable<T>, active: boolean): 
 }
 
 /** Draw again when a signal says so. */
-export function useSignal(signal: ISignal<any, void>): void {
+export function useSignal(signal: ISignal<unknown, void>): void {
   const [, again] = useReducer((n: number) => n + 1, 0);
   useEffect(() => {
     signal.connect(again);
@@ -44,7 +44,10 @@ export function useSignal(signal: ISignal<any, void>): void {
   }, [signal]);
 }
 
-/** The focus for a form's first field when it opens. A command palette that closes gives it to the main area one or two frames later: then it is taken once more. */
+/**
+ * The focus for a form's first field when it opens. A command palette that closes gives it to the main area one or two
+ * frames later: then it is taken once more.
+ */
 export function useFocus(field: RefObject<HTMLInputElement>): void {
   useEffect(() => {
     let frame = 0;

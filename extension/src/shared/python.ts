@@ -22,11 +22,20 @@ export interface LaunchForm {
   restarts: string;
 }
 
-export const UNKNOWN_NAMES: Names = { library: 'lb', import: 'import lepton_bench as lb', allocation: 'alloc', run: 'run' };
+export const UNKNOWN_NAMES: Names = {
+  library: 'lb',
+  import: 'import lepton_bench as lb',
+  allocation: 'alloc',
+  run: 'run'
+};
 
 /** A text as Python writes it. */
 export function pythonText(text: string): string {
-  const body = text.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/[\0\x07\x08\t\v\f\x1b]/g, c => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  const body = text
+    .replace(/\\/g, '\\\\')
+    .replace(/\n/g, '\\n')
+    .replace(/\r/g, '\\r')
+    .replace(/[\0\x07\x08\t\v\f\x1b]/g, c => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
   return body.includes('"') && !body.includes("'") ? `'${body}'` : `"${body.replace(/"/g, '\\"')}"`;
 }
 
@@ -48,11 +57,16 @@ function allocationLine(where: Where, names: Names): string {
 
 /** The whole cell: it can be run again as it stands. */
 export function launchCode(form: LaunchForm, names: Names): string {
-  const options = [form.name.trim() && `name=${pythonText(form.name.trim())}`, Number(form.restarts) > 0 && `max_restarts=${Number(form.restarts)}`].filter(Boolean);
+  const options = [
+    form.name.trim() && `name=${pythonText(form.name.trim())}`,
+    Number(form.restarts) > 0 && `max_restarts=${Number(form.restarts)}`
+  ].filter(Boolean);
   const allocation = form.where.kind === 'held' ? form.where.variable : names.allocation;
   const launcher = options.length ? `${allocation}.options(${options.join(', ')})` : allocation;
   const line = allocationLine(form.where, names);
-  return [line && names.import, line, `${names.run} = ${launcher}.launch(${form.call})`, names.run].filter(Boolean).join('\n');
+  return [line && names.import, line, `${names.run} = ${launcher}.launch(${form.call})`, names.run]
+    .filter(Boolean)
+    .join('\n');
 }
 
 /** A whole number in a field: what is wrong with it, or nothing. */
@@ -69,7 +83,11 @@ export function checkMemory(text: string, trans: Pick<TranslationBundle, '__'>):
 }
 
 /** What the launch options lack; the kernel judges the arguments. */
-export function checkForm(form: Pick<LaunchForm, 'where' | 'restarts'>, devices: number, trans: Pick<TranslationBundle, '__'>): Record<'count' | 'restarts', string> {
+export function checkForm(
+  form: Pick<LaunchForm, 'where' | 'restarts'>,
+  devices: number,
+  trans: Pick<TranslationBundle, '__'>
+): Record<'count' | 'restarts', string> {
   return {
     count: form.where.kind === 'new' ? checkWhole(form.where.count, 1, trans, devices || Infinity) : '',
     restarts: form.restarts.trim() ? checkWhole(form.restarts, 0, trans) : ''

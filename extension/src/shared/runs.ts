@@ -13,10 +13,12 @@ export const going = (status: Status): boolean => GOING.includes(status);
 export const runs = (status: Status): boolean => status === 'running' || status === 'stalled';
 
 /** A notebook that is executed by itself, in a kernel of its own: no ranks of an allocation. */
-export const isHeadless = ({ kind, allocation }: Pick<RunFacts, 'kind' | 'allocation'>): boolean => kind === 'notebook' && !allocation;
+export const isHeadless = ({ kind, allocation }: Pick<RunFacts, 'kind' | 'allocation'>): boolean =>
+  kind === 'notebook' && !allocation;
 
 /** Whether there is anything to go on with; a headless notebook is executed again instead, or its sweep. */
-export const isResumable = (run: Pick<RunFacts, 'status' | 'kind' | 'allocation'>): boolean => ['failed', 'stopped', 'lost'].includes(run.status) && !isHeadless(run);
+export const isResumable = (run: Pick<RunFacts, 'status' | 'kind' | 'allocation'>): boolean =>
+  ['failed', 'stopped', 'lost'].includes(run.status) && !isHeadless(run);
 
 /** The newest first; of the same second by id, so that rows do not jump. */
 export function sortRuns(rows: Iterable<RunRow>): RunRow[] {

@@ -16,7 +16,14 @@ export function reveal(index: number, top: number, height: number, row: number):
 
 /** Where a key leads to. */
 export function step(key: string, index: number, count: number, page: number): number | null {
-  const to: Record<string, number> = { ArrowUp: index - 1, ArrowDown: index + 1, PageUp: index - page, PageDown: index + page, Home: 0, End: count - 1 };
+  const to: Record<string, number> = {
+    ArrowUp: index - 1,
+    ArrowDown: index + 1,
+    PageUp: index - page,
+    PageDown: index + page,
+    Home: 0,
+    End: count - 1
+  };
   if (!(key in to) || !count) return null;
   return Math.min(count - 1, Math.max(0, to[key]));
 }

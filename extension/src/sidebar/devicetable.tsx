@@ -30,13 +30,37 @@ const Line = memo(({ row, minutes }: { row: DeviceRow; minutes: number }) => {
 
 export function DeviceTable({ rows, minutes }: { rows: DeviceRow[]; minutes: number }): JSX.Element {
   const { trans } = useBench();
-  const heads = [trans.__('Device'), trans.__('Name'), trans.__('State'), trans.__('Held by'), trans.__('Use %'), trans.__('Mean % of %1 min', minutes), trans.__('Most %'),
-    trans.__('Memory'), trans.__('of'), trans.__('°C'), trans.__('W'), trans.__('Others')];
+  const heads = [
+    trans.__('Device'),
+    trans.__('Name'),
+    trans.__('State'),
+    trans.__('Held by'),
+    trans.__('Use %'),
+    trans.__('Mean % of %1 min', minutes),
+    trans.__('Most %'),
+    trans.__('Memory'),
+    trans.__('of'),
+    trans.__('°C'),
+    trans.__('W'),
+    trans.__('Others')
+  ];
   return (
     <div className="jp-lb-scroll" role="region" tabIndex={0} aria-label={trans.__('Devices as a table')}>
       <table className="jp-lb-table">
-        <thead><tr>{heads.map(head => <th scope="col" key={head}>{head}</th>)}</tr></thead>
-        <tbody>{rows.map(row => <Line key={row.key} row={row} minutes={minutes} />)}</tbody>
+        <thead>
+          <tr>
+            {heads.map(head => (
+              <th scope="col" key={head}>
+                {head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(row => (
+            <Line key={row.key} row={row} minutes={minutes} />
+          ))}
+        </tbody>
       </table>
     </div>
   );

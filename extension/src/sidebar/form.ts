@@ -30,7 +30,10 @@ export class AllocateForm {
   private requests: ITable<RequestRow> | null = null;
   private readonly _changed = new Signal<this, void>(this);
 
-  constructor(private readonly bench: Pick<IBench, 'allocate' | 'cancel' | 'requests' | 'status'>, private readonly count: () => number = () => 1) {
+  constructor(
+    private readonly bench: Pick<IBench, 'allocate' | 'cancel' | 'requests' | 'status'>,
+    private readonly count: () => number = () => 1
+  ) {
     this.fields = this.empty();
   }
 
@@ -44,7 +47,17 @@ export class AllocateForm {
   }
 
   private empty(): Fields {
-    return { count: String(this.count()), kind: '', memory: '', engine: 'local', name: '', partition: '', time: '', nodes: '', flags: '' };
+    return {
+      count: String(this.count()),
+      kind: '',
+      memory: '',
+      engine: 'local',
+      name: '',
+      partition: '',
+      time: '',
+      nodes: '',
+      flags: ''
+    };
   }
 
   private emit(): void {
@@ -99,9 +112,19 @@ export class AllocateForm {
   options(): AllocateOptions {
     const { count, kind, memory, engine, name } = this.fields;
     const slurm = engine === 'slurm';
-    const filled = { kind, memory: slurm ? '' : memory.trim(), name: name.trim(), engine, kernel: this.kernel?.id ?? '' };
+    const filled = {
+      kind,
+      memory: slurm ? '' : memory.trim(),
+      name: name.trim(),
+      engine,
+      kernel: this.kernel?.id ?? ''
+    };
     const own = slurm ? SLURM.map(field => [field, this.fields[field].trim()]).filter(([, text]) => text) : [];
-    return { count: Number(count), ...Object.fromEntries(Object.entries(filled).filter(([, text]) => text)), ...(own.length ? { options: Object.fromEntries(own) as Record<string, string> } : {}) };
+    return {
+      count: Number(count),
+      ...Object.fromEntries(Object.entries(filled).filter(([, text]) => text)),
+      ...(own.length ? { options: Object.fromEntries(own) as Record<string, string> } : {})
+    };
   }
 
   async submit(): Promise<void> {

@@ -2,7 +2,7 @@
 import { ReactWidget, SidePanel, Toolbar } from '@jupyterlab/ui-components';
 import type { ITranslator } from '@jupyterlab/translation';
 import { Signal, type ISignal } from '@lumino/signaling';
-import type { AccordionPanel } from '@lumino/widgets';
+import type { AccordionPanel, Widget } from '@lumino/widgets';
 import { createElement } from 'react';
 import { CommandIDs } from '../tokens';
 import { Allocations } from './allocations';
@@ -46,10 +46,25 @@ export class BenchSidebar extends SidePanel {
       toolbar.addItem(id, ReactWidget.create(createElement(TitleCommand, { commands, id })));
       return toolbar;
     };
-    this.devices = new Section<{ table: boolean }>(tools, Devices, { table: false }, bar(CommandIDs.devicesTable, trans.__('Devices toolbar')));
-    this.runs = new Section<RunsProps>(tools, Runs, { opened: this.opened, wish: null, onToggle: (run, open) => this.toggle(run, open) });
-    const sections: [Section<any>, string][] = [[this.devices, trans.__('Devices')],
-      [new Section(tools, Allocations, {}, bar(CommandIDs.allocate, trans.__('Allocations toolbar'))), trans.__('Allocations')], [this.runs, trans.__('Runs')]];
+    this.devices = new Section<{ table: boolean }>(
+      tools,
+      Devices,
+      { table: false },
+      bar(CommandIDs.devicesTable, trans.__('Devices toolbar'))
+    );
+    this.runs = new Section<RunsProps>(tools, Runs, {
+      opened: this.opened,
+      wish: null,
+      onToggle: (run, open) => this.toggle(run, open)
+    });
+    const sections: [Widget, string][] = [
+      [this.devices, trans.__('Devices')],
+      [
+        new Section(tools, Allocations, {}, bar(CommandIDs.allocate, trans.__('Allocations toolbar'))),
+        trans.__('Allocations')
+      ],
+      [this.runs, trans.__('Runs')]
+    ];
     for (const [section, name] of sections) {
       section.title.label = name;
       this.addWidget(section);
@@ -96,7 +111,12 @@ export class BenchSidebar extends SidePanel {
   }
 
   save(): Layout {
-    return { collapsed: this.widgets.map(w => w.isHidden), sizes: this.accordion.relativeSizes(), table: this.asTable, opened: [...this.opened] };
+    return {
+      collapsed: this.widgets.map(w => w.isHidden),
+      sizes: this.accordion.relativeSizes(),
+      table: this.asTable,
+      opened: [...this.opened]
+    };
   }
 
   load({ collapsed, sizes, table, opened = [] }: Layout): void {

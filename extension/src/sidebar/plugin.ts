@@ -28,7 +28,14 @@ export const sidebarPlugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IBench, IPreferences],
   optional: [ITranslator, ILayoutRestorer, IStateDB],
-  activate: (app: JupyterFrontEnd, bench: IBench, preferences: IPreferences, translator: ITranslator | null, restorer: ILayoutRestorer | null, state: IStateDB | null) => {
+  activate: (
+    app: JupyterFrontEnd,
+    bench: IBench,
+    preferences: IPreferences,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null,
+    state: IStateDB | null
+  ) => {
     const { commands, shell } = app;
     const trans = (translator ?? nullTranslator).load(DOMAIN);
     const form = new AllocateForm(bench, () => preferences.count);

@@ -5,7 +5,12 @@ import type { ComponentType } from 'react';
 import { BenchContext, type Bench } from './context';
 
 export class Section<P extends object> extends ReactWidget {
-  constructor(private readonly tools: Bench, private readonly content: ComponentType<P & { active: boolean }>, private props: P, readonly toolbar?: Toolbar) {
+  constructor(
+    private readonly tools: Bench,
+    private readonly content: ComponentType<P & { active: boolean }>,
+    private props: P,
+    readonly toolbar?: Toolbar
+  ) {
     super();
     this.addClass('jp-lb-section');
   }
@@ -28,6 +33,10 @@ export class Section<P extends object> extends ReactWidget {
 
   /** Lumino only draws what is seen; here the hidden one too, which then lets its tables go. */
   protected render(): JSX.Element {
-    return <BenchContext.Provider value={this.tools}><this.content {...this.props} active={this.isVisible} /></BenchContext.Provider>;
+    return (
+      <BenchContext.Provider value={this.tools}>
+        <this.content {...this.props} active={this.isVisible} />
+      </BenchContext.Provider>
+    );
   }
 }

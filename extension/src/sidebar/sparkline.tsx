@@ -7,13 +7,30 @@ export function Sparkline({ label, history, minutes }: { label: string; history:
   const use = lastMinutes(history, minutes);
   const { now, mean, most } = summary(use);
   const percent = (x: number | null): string => (x === null ? trans.__('unknown') : `${Math.round(x)} %`);
-  const name = most === null
-    ? trans.__('Utilisation of %1: unknown', label)
-    : trans.__('Utilisation of %1, last %2 min: now %3, mean %4, at most %5', label, minutes, percent(now), percent(mean), percent(most));
+  const name =
+    most === null
+      ? trans.__('Utilisation of %1: unknown', label)
+      : trans.__(
+          'Utilisation of %1, last %2 min: now %3, mean %4, at most %5',
+          label,
+          minutes,
+          percent(now),
+          percent(mean),
+          percent(most)
+        );
   return (
-    <svg className="jp-lb-spark" role="img" aria-label={name} viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none">
+    <svg
+      className="jp-lb-spark"
+      role="img"
+      aria-label={name}
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      preserveAspectRatio="none"
+    >
       <title>{name}</title>
-      <path d={path(use, history.every > 0 ? Math.round((minutes * 60) / history.every) : use.length)} vectorEffect="non-scaling-stroke" />
+      <path
+        d={path(use, history.every > 0 ? Math.round((minutes * 60) / history.every) : use.length)}
+        vectorEffect="non-scaling-stroke"
+      />
     </svg>
   );
 }

@@ -14,9 +14,18 @@ function Item({ bench, trans, open }: { bench: IBench; trans: TranslationBundle;
   const { held, all, runs } = summarize(devices.rows.values(), allocations.rows.values());
   const said = `${trans.__('%1 of %2 devices held', held, all)}, ${trans._n('%1 run going on', '%1 runs going on', runs)}`;
   return (
-    <button type="button" className="jp-lb-status" title={`${said}\n${trans.__('Click to show the bench')}`} aria-label={said} onClick={open}>
+    <button
+      type="button"
+      className="jp-lb-status"
+      title={`${said}\n${trans.__('Click to show the bench')}`}
+      aria-label={said}
+      onClick={open}
+    >
       <benchIcon.react tag="span" width="16px" height="16px" />
-      <span>{devices.ready ? `${held}/${all}` : '…'}{runs > 0 && ` · ${trans._n('%1 run', '%1 runs', runs)}`}</span>
+      <span>
+        {devices.ready ? `${held}/${all}` : '…'}
+        {runs > 0 && ` · ${trans._n('%1 run', '%1 runs', runs)}`}
+      </span>
     </button>
   );
 }
@@ -30,7 +39,15 @@ export const statusbarPlugin: JupyterFrontEndPlugin<void> = {
   activate: ({ commands }: JupyterFrontEnd, bench: IBench, bar: IStatusBar | null, translator: ITranslator | null) => {
     if (!bar) return;
     const trans = (translator ?? nullTranslator).load(DOMAIN);
-    const item = ReactWidget.create(<Item bench={bench} trans={trans} open={() => void commands.execute(CommandIDs.openSidebar)} />);
-    bar.registerStatusItem(statusbarPlugin.id, { item, align: 'left', rank: 90, isActive: () => bench.connected, activeStateChanged: bench.connectionChanged });
+    const item = ReactWidget.create(
+      <Item bench={bench} trans={trans} open={() => void commands.execute(CommandIDs.openSidebar)} />
+    );
+    bar.registerStatusItem(statusbarPlugin.id, {
+      item,
+      align: 'left',
+      rank: 90,
+      isActive: () => bench.connected,
+      activeStateChanged: bench.connectionChanged
+    });
   }
 };
