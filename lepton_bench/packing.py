@@ -14,10 +14,10 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any
 
 from .errors import LaunchError
+from .paths import user_path
 from .pickling import CACHED, dumps
 
 # %% ../nbs/44_packing.ipynb #c004
@@ -137,8 +137,9 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
     if callable(target): return "function", target
     if not isinstance(target, (str, os.PathLike)):
         raise LaunchError(f"a {type(target).__name__} cannot be launched: pass a function, the path of a script, or a module's name")
-    text = os.fspath(target)
-    if Path(text).is_file(): return "notebook" if text.endswith(".ipynb") else "script", os.path.abspath(text)
+    path, text = user_path(target, "target", LaunchError), os.fspath(target)
+    if path.is_file(): return "notebook" if path.suffix == ".ipynb" else "script", os.path.abspath(path)
+    if path.is_dir() and "/" in text: raise LaunchError(f"{text!r} is a folder: name the script or notebook in it")
     if text.endswith((".py", ".ipynb")) or "/" in text: raise LaunchError(f"there is no script {text!r}, seen from {os.getcwd()}")
     if PathFinder.find_spec(text.partition(".")[0], [os.getcwd(), *sys.path]) is None:
         raise LaunchError(f"there is neither a script nor a module {text!r}, seen from {os.getcwd()}")

@@ -23,6 +23,7 @@ from papermill.engines import NotebookExecutionManager
 from ..errors import BenchError
 from .keeper import Keeper, begin, output_text, remove_sockets, socket_name
 from .notebooks import read_notebook
+from ..paths import is_address
 from ..processes import private_directory
 from ..runs.recorded import HEADLESS, headless_run
 from ..settings import settings
@@ -153,7 +154,7 @@ def new_manager(name: str,
 def new_keeper(nb_man: NotebookExecutionManager, path: str | None) -> Keeper:
     "A run for a notebook that papermill was asked to execute; inside another headless notebook it is that one's child."
     parameters = nb_man.nb.metadata.papermill.get("parameters", {})
-    output = Path(nb_man.output_path).absolute() if nb_man.output_path else None
+    output = Path(nb_man.output_path).absolute() if nb_man.output_path and not is_address(nb_man.output_path) else None  # papermill also writes to s3://
     parent = headless_run()
     return begin(Path(path or "notebook.ipynb").absolute(), parameters, output, parent=parent.name if parent else None)
 
