@@ -19,6 +19,7 @@ from typing import Any
 from .errors import LaunchError
 from .paths import user_path
 from .pickling import CACHED, dumps
+from .runs.plain_values import plain
 
 # %% ../nbs/44_packing.ipynb #c004
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -152,5 +153,6 @@ def describe_arguments(args: tuple, kwargs: dict) -> tuple[str, dict]:  # a line
         try: text = repr(v)
         except Exception: text = f"<{type(v).__name__}>"
         return text if len(text) <= 80 else text[:77] + "..."
-    simple = {k: v for k, v in kwargs.items() if isinstance(v, (str, int, float, bool, type(None)))}
+    def scalar(v: Any) -> bool: return isinstance(v, (str, int, float, type(None))) or (type(v).__module__ == "numpy" and getattr(v, "ndim", 1) == 0)
+    simple = {k: plain(v) for k, v in kwargs.items() if scalar(v)}
     return ", ".join([*map(short, args), *(f"{k}={short(v)}" for k, v in kwargs.items())])[:1000], simple

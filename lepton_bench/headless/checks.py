@@ -19,6 +19,7 @@ from .driver import take_lock
 from .notebooks import check_parameters, find_parameters, read_notebook
 from .sets import Plan, Set
 from .sweeps import MARK, Sweep, at_once, check_devices, start_driver
+from ..runs.plain_values import plain_parameters
 from ..runs.store import new_run_id, runs_directory
 
 # %% ../../nbs/headless/524_checks.ipynb #c004
@@ -92,8 +93,9 @@ def check_notebooks(paths: Sequence[str | Path] | str | Path,  # notebooks and f
                     ) -> Sweep:
     "Start to run notebooks headless, each once; returns at once."
     notebooks, output = find_notebooks(paths), user_path(output, "output")
+    given = plain_parameters(parameters or {})
     words = [str(paths)] if isinstance(paths, str | Path) else list(map(str, paths))
-    sets = sets_of(notebooks, parameters or {}, left_out)
+    sets = sets_of(notebooks, given, left_out)
     devices = check_devices(get_engine("local"), devices_each, None, None)
     try: output.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise BenchError(f"the executed notebooks cannot be written to {output}: {e.strerror}") from None
