@@ -146,14 +146,14 @@ class Launcher:
         if carry: said.append(f"not every node sees {os.getcwd()}: {', '.join(sorted(m.__name__ for m in carry))} travel with the function")
         for text in said: warnings.warn(text, stacklevel=3)
         arguments, parameters = describe_arguments(args, kwargs)
-        header: dict[str, Any] = {"kind": kind, "target": None, "args": [], "sources": {}, "labels": {}}
+        header: dict[str, Any] = {"kind": kind, "target": None, "args": [], "sources": {}, "labels": {}, "arguments": arguments, "parameters": parameters}
         if kind == "function":
             sources = cell_sources(found)
             header |= {"sources": sources, "labels": cell_labels(sources)}
         elif kind == "notebook": header |= notebook_call(found, args, kwargs)
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
         name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
-        return self.send({**header, "name": name, "arguments": arguments, "parameters": parameters}, payload)
+        return self.send({**header, "name": name}, payload)
 
     def carried(self, kind: str) -> list[Any]:
         "Modules that have to travel because the ranks do not see this folder."
@@ -199,11 +199,11 @@ def _script_args(args: tuple, kwargs: dict) -> list[str]:
 def notebook_call(path: str, args: tuple, kwargs: dict) -> dict:
     "A notebook and its parameters, as a launch's header."
     from lepton_bench.headless.notebooks import check_parameters, read_notebook
-    from lepton_bench.headless.sets import plain
+    from lepton_bench.runs.plain_values import plain_parameters
     if args: raise LaunchError('a notebook takes its parameters by name: alloc.launch("train.ipynb", lr=.1)')
-    check_parameters(path, read_notebook(path), [kwargs])
-    given = {name: plain(value) for name, value in kwargs.items()}
-    return {"target": path, "args": given, "body": "lepton_bench.headless.launched:run_on_ranks"}
+    given = plain_parameters(kwargs)
+    check_parameters(path, read_notebook(path), [given])
+    return {"target": path, "args": given, "parameters": given, "body": "lepton_bench.headless.launched:run_on_ranks"}
 
 # %% ../nbs/50_bench.ipynb #c019
 _ADJECTIVES = """amber brave brisk calm clever eager fresh gentle happy jolly keen kind lively lucky merry mild neat nimble proud quick quiet

@@ -70,13 +70,15 @@ def logs(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.
 @app.command()
 def plot(run: Annotated[str, typer.Argument(help="Id, beginning of one, or name.")],
          names: Annotated[list[str] | None, typer.Argument(help="Metrics; none: all.")] = None,
-         output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")] = Path("run.png"),
+         output: Annotated[str, typer.Option("-o", "--output", help="The PNG to write.")] = "run.png",
          smooth: Annotated[float, typer.Option(help="0 to 1: how much to smooth.")] = 0.,
          log: Annotated[bool, typer.Option(help="Logarithmic axis.")] = False) -> None:
     "The metrics of a run as a PNG."
+    from lepton_bench.paths import user_path
     from lepton_bench.run import get_run
     from lepton_bench.runs.plots import save_png
-    save_png(get_run(run).plot(names or None, smooth=smooth, log=log), output)
+    path = user_path(output, "--output")
+    save_png(get_run(run).plot(names or None, smooth=smooth, log=log), path)
     print(output)
 
 # %% ../nbs/65_cli.ipynb #b1b97b70
@@ -111,12 +113,14 @@ def launch(context: typer.Context,
            detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False) -> None:
     "Allocate devices, run a script on them, stream its output: launch -n 2 train.py --lr 0.1"
     from lepton_bench.bench import Launcher, Options, take_once
+    from lepton_bench.errors import LaunchError
     from lepton_bench.packing import classify
+    from lepton_bench.paths import user_path
     arguments = list(context.args)
     target = module or (arguments.pop(0) if arguments else "")
     if target.startswith("-"): raise BenchError(f"launch has no option {target}: lepton-bench launch --help lists them; what belongs to the script follows it")
     if not target: raise BenchError("what is to be launched? lepton-bench launch -n 2 train.py --lr 0.1, or -m package.module")
-    target = classify(module or os.path.abspath(target))[1]  # what does not exist is said before anything is taken
+    target = classify(module or user_path(target, "the script", LaunchError))[1]  # what does not exist is said before anything is taken
     allocation = take_once(count, not detach, engine, kind=kind, memory=memory, name=name, timeout=timeout, priority=priority, options=_given(option))
     try: run = Launcher(allocation, Options(max_restarts=max_restarts, output=False)).launch(target, args=arguments)
     except BaseException:
@@ -199,14 +203,14 @@ _Parameters = Annotated[list[str] | None, typer.Option("-p", "--parameter", help
 
 # %% ../nbs/65_cli.ipynb #57b479e2
 @app.command()
-def sweep(notebook: Annotated[Path, typer.Argument(help="The notebook.")],
+def sweep(notebook: Annotated[str, typer.Argument(help="The notebook.")],
           parameter: _Parameters = None,
           devices_each: Annotated[int, typer.Option(help="Devices that one set's kernel holds; 0: none.")] = 1,
           parallel: Annotated[int | None, typer.Option(help="At most so many sets at once; otherwise as many as there are devices.")] = None,
           retries: Annotated[int, typer.Option(min=0, help="More attempts for a set that fails.")] = 0,
           timeout: Annotated[float | None, typer.Option(help="Seconds for one set.")] = None,
           cell_timeout: Annotated[float | None, typer.Option(help="Seconds for one cell.")] = None,
-          output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the executed notebooks; otherwise beside the notebook.")] = None,
+          output: Annotated[str | None, typer.Option("-o", "--output", help="Folder of the executed notebooks; otherwise beside the notebook.")] = None,
           kernel: Annotated[str | None, typer.Option(help="Another kernel than the notebook's.")] = None,
           kind: Annotated[str | None, typer.Option(help="cuda, cpu or simulated.")] = None,
           memory: Annotated[str | None, typer.Option(help="Free memory a device must have, such as 20GB.")] = None,
@@ -228,13 +232,13 @@ def sweep(notebook: Annotated[Path, typer.Argument(help="The notebook.")],
 
 # %% ../nbs/65_cli.ipynb #628f68c4
 @app.command("test-notebooks")
-def test_notebooks(paths: Annotated[list[Path], typer.Argument(help="Notebooks, and folders of them.")],
+def test_notebooks(paths: Annotated[list[str], typer.Argument(help="Notebooks, and folders of them.")],
                    parameter: _Parameters = None,
                    devices_each: Annotated[int, typer.Option(help="Devices that each kernel holds.")] = 0,
                    parallel: Annotated[int | None, typer.Option(help="At most so many at once.")] = None,
                    timeout: Annotated[float | None, typer.Option(help="Seconds for one notebook.")] = None,
                    cell_timeout: Annotated[float | None, typer.Option(help="Seconds for one cell.")] = None,
-                   output: Annotated[Path | None, typer.Option("-o", "--output", help="Keep the executed notebooks in this folder.")] = None,
+                   output: Annotated[str | None, typer.Option("-o", "--output", help="Keep the executed notebooks in this folder.")] = None,
                    kernel: Annotated[str | None, typer.Option(help="Another kernel than the notebooks'.")] = None) -> None:
     "Run notebooks headless, several at once, and report like a test runner."
     import tempfile
@@ -246,7 +250,7 @@ def test_notebooks(paths: Annotated[list[Path], typer.Argument(help="Notebooks, 
     for path, why in skipped.items(): print(f"SKIPPED {seen_from(Path.cwd(), path)}  {why}", flush=True)
     if len(skipped) == len(notebooks): return print(totals([], len(skipped)))
     with tempfile.TemporaryDirectory(prefix="lepton-notebooks-") as aside:
-        found = check_notebooks(paths, output or Path(aside), given, devices_each, parallel, timeout, cell_timeout, kernel, skipped)
+        found = check_notebooks(paths, Path(aside) if output is None else output, given, devices_each, parallel, timeout, cell_timeout, kernel, skipped)
         said: set[int] = set()
         def news() -> None:
             for s in found.sets:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .paths import user_path, variables_in
 
 # %% ../nbs/00_settings.ipynb #c004
 def _default_home() -> Path:
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home()/".local/share")/"lepton_bench"
+    return user_path(os.environ.get("XDG_DATA_HOME") or Path.home()/".local/share", "XDG_DATA_HOME", SettingsError)/"lepton_bench"
 
 # %% ../nbs/00_settings.ipynb #c005
 @dataclass(frozen=True)
@@ -48,18 +49,28 @@ class Settings:
 # %% ../nbs/00_settings.ipynb #c007
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
-def _parse(key: str, text: str, origin: str) -> Any:
+def _parse(key: str, text: str, origin: str,  # a file's path, or a variable's name
+           ) -> Any:
     "`text` as the type of setting `key`."
     declared = next(f.type for f in fields(Settings) if f.name == key)
     kind = getattr(declared, "__name__", str(declared))
     try:
-        if "Path" in kind: return Path(text).expanduser().absolute() if text else None
+        if "Path" in kind: return _folder(key, text, origin) if text else None
+        if key == "mirror" and text and not text.startswith(("http://", "https://")): return str(_folder(key, text, origin))
         if kind == "bool": return _WORDS[text.strip().lower()]
         value = {"int": int, "float": float, "str": str}[kind](text)
         if kind != "str" and value < 0: raise ValueError
         return value
     except (KeyError, ValueError):
         raise SettingsError(f"{origin}: {key} = {text!r} is not {'a number of 0 or more' if kind in ('int', 'float') else f'a {kind}'}") from None
+
+# %% ../nbs/00_settings.ipynb #f377db4a
+_mentioned: set[str] = set()  # variables that a setting had in it
+
+def _folder(key: str, text: str, origin: str) -> Path:
+    "A folder; a relative one in a file begins where the file is."
+    _mentioned.update(variables_in(text))
+    return user_path(text, f"{origin}: {key}", SettingsError, Path(origin).parent if origin.endswith(".ini") else None)
 
 # %% ../nbs/00_settings.ipynb #c012
 _NAMES = [f.name for f in fields(Settings)]
@@ -90,7 +101,8 @@ def _project_file(start: Path) -> Path | None:
     return None
 
 # %% ../nbs/00_settings.ipynb #c014
-def _user_file() -> Path: return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home()/".config")/"lepton_bench"/"settings.ini"
+def _user_file() -> Path:
+    return user_path(os.environ.get("XDG_CONFIG_HOME") or Path.home()/".config", "XDG_CONFIG_HOME", SettingsError)/"lepton_bench"/"settings.ini"
 
 # %% ../nbs/00_settings.ipynb #c016
 def load_settings(start: Path | None = None,  # where to begin walking up; None: the working directory
@@ -105,6 +117,7 @@ def load_settings(start: Path | None = None,  # where to begin walking up; None:
     for key in _NAMES:
         variable = f"LEPTON_BENCH_{key.upper()}"
         if variable in os.environ: values[key], origins[key] = _parse(key, os.environ[variable], variable), variable
+    if empty := [key for key in ("home", "sockets") if values[key] is None]: raise SettingsError(f"{origins[empty[0]]}: {empty[0]} is empty: name a folder")
     return Settings(**values), origins
 
 # %% ../nbs/00_settings.ipynb #c018
@@ -123,9 +136,11 @@ def _stamps(folder: str) -> tuple[tuple[str, int, int], ...]:
 @lru_cache(maxsize=8)
 def _settings(folder: str, variables: tuple[str | None, ...], stamps: tuple[tuple[str, int, int], ...]) -> Settings: return load_settings()[0]
 
+def _variables() -> tuple[str | None, ...]: return tuple(map(os.environ.get, [*_VARIABLES, *sorted(_mentioned)] if _mentioned else _VARIABLES))
+
 # %% ../nbs/00_settings.ipynb #c019
 def settings() -> Settings:
     "The settings as they are now."
     try: folder = os.getcwd()
     except FileNotFoundError: return load_settings()[0]
-    return _settings(folder, tuple(map(os.environ.get, _VARIABLES)), _stamps(folder))
+    return _settings(folder, _variables(), _stamps(folder))

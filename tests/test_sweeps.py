@@ -315,7 +315,7 @@ def test_values_of_numpy_are_plain_numbers(space, wanted):
     assert found == wanted and [type(f) for f in found] == [type(w) for w in wanted]
 
 
-@pytest.mark.parametrize("value, said", [(Path("a"), r"x: a PosixPath.*pass str\(path\)"), (print, "x: a builtin_function"), ({1, 2}, "x: a set.*pass a list")])
+@pytest.mark.parametrize("value, said", [(3j, "x: a complex"), (print, "x: a builtin_function"), ({1, 2}, "x: a set.*pass a list")])
 def test_what_cannot_be_a_parameter_is_named(value, said):
     with pytest.raises(BenchError, match=said): expand([{"x": value}])
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BenchError, DamagedError
+from ..paths import user_path
 from ..settings import settings
 
 if TYPE_CHECKING: from torch import Tensor
@@ -78,7 +79,7 @@ def _fetch(address: str,  # the folder that has the file
         aside.parent.rmdir()
 
 # %% ../../nbs/data/70_vision.ipynb #c026
-def _cache() -> Path: return Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"lepton_bench"/"fashion_mnist"
+def _cache() -> Path: return user_path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache", "XDG_CACHE_HOME")/"lepton_bench"/"fashion_mnist"
 
 # %% ../../nbs/data/70_vision.ipynb #c027
 def _find(names: tuple[str, ...],  # files of one split
@@ -88,7 +89,7 @@ def _find(names: tuple[str, ...],  # files of one split
     "The first place that has the files."
     remote = mirror.startswith(("http://", "https://"))
     if mirror and not remote:
-        folder = Path(mirror).expanduser()/"fashion_mnist"
+        folder = user_path(mirror, "mirror")/"fashion_mnist"
         missing = [name for name in names if not (folder/name).is_file()]
         if missing: raise BenchError(f"the mirror {mirror} has no fashion_mnist/{missing[0]}. Correct LEPTON_BENCH_MIRROR, or unset it.")
         for name in names: _check(folder/name)
@@ -117,7 +118,7 @@ def fashion_mnist(split: str = "train",  # "train" or "test"
     import torch
     names = _split_files(split)
     if size is not None and size < 1: raise BenchError(f"size={size}: at least one image is needed, or None for all")
-    folder, place = _find(names, Path(root).expanduser() if root else _cache(), settings().mirror)
+    folder, place = _find(names, _cache() if root is None else user_path(root, "root"), settings().mirror)
     images, labels = (read_idx(folder/name) for name in names)
     n = min(size or len(images), len(images))
     short = f" ({size:,} were asked for)" if size and size > n else ""

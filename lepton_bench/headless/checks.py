@@ -14,10 +14,12 @@ from typing import Any
 from ..engines.base import get_engine
 from ..engines.slurm import slurm
 from ..errors import BenchError
+from ..paths import user_path
 from .driver import take_lock
 from .notebooks import check_parameters, find_parameters, read_notebook
 from .sets import Plan, Set
 from .sweeps import MARK, Sweep, at_once, check_devices, start_driver
+from ..runs.plain_values import plain_parameters
 from ..runs.store import new_run_id, runs_directory
 
 # %% ../../nbs/headless/524_checks.ipynb #c004
@@ -25,16 +27,16 @@ def is_left_out(notebook: Path, root: Path) -> bool:
     "Whether it is Jupyter's own, a draft, or what a sweep has executed."
     return any(part.startswith((".", "_")) for part in notebook.relative_to(root).parts) or (notebook.parent/MARK).exists()
 
-def find_notebooks(paths: Sequence[str | Path]) -> list[Path]:
+def find_notebooks(paths: Sequence[str | Path] | str | Path) -> list[Path]:
     "All notebooks that are meant; a BenchError if a path is none."
-    found: list[Path] = []
-    for path in map(Path, paths):
+    found, paths = list[Path](), [paths] if isinstance(paths, str | Path) else paths
+    for path in (user_path(p, "path of notebooks") for p in paths):
         if path.is_dir(): found += sorted(p for p in path.rglob("*.ipynb") if not is_left_out(p, path))
         else:
             read_notebook(path)
             found.append(path)
     if not found: raise BenchError(f"there is no notebook in {', '.join(map(str, paths)) or 'nothing'}")
-    return [p.absolute() for p in dict.fromkeys(found)]
+    return list(dict.fromkeys(found))
 
 # %% ../../nbs/headless/524_checks.ipynb #268a1af2
 def why_no_slurm() -> str:  # empty: a controller answers
@@ -79,8 +81,8 @@ def sets_of(notebooks: Sequence[Path], given: Mapping[str, Any],
     return sets
 
 # %% ../../nbs/headless/524_checks.ipynb #c009
-def check_notebooks(paths: Sequence[str | Path],  # notebooks and folders of them
-                    output: Path,  # folder for the executed notebooks
+def check_notebooks(paths: Sequence[str | Path] | str | Path,  # notebooks and folders of them
+                    output: str | Path,  # folder for the executed notebooks
                     parameters: Mapping[str, Any] | None = None,  # for those that have them
                     devices_each: int = 0,  # that each kernel holds; what notebooks allocate comes on top
                     parallel: int | None = None,  # None: as many as there are cores, or devices
@@ -90,18 +92,19 @@ def check_notebooks(paths: Sequence[str | Path],  # notebooks and folders of the
                     left_out: Collection[Path] = (),  # as of `unfit`
                     ) -> Sweep:
     "Start to run notebooks headless, each once; returns at once."
-    notebooks = find_notebooks(paths)
-    sets = sets_of(notebooks, parameters or {}, left_out)
+    notebooks, output = find_notebooks(paths), user_path(output, "output")
+    given = plain_parameters(parameters or {})
+    words = [str(paths)] if isinstance(paths, str | Path) else list(map(str, paths))
+    sets = sets_of(notebooks, given, left_out)
     devices = check_devices(get_engine("local"), devices_each, None, None)
     try: output.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise BenchError(f"the executed notebooks cannot be written to {output}: {e.strerror}") from None
     runs_directory().mkdir(parents=True, exist_ok=True)
     directory = runs_directory()/new_run_id()
-    name = str(Path(paths[0]).absolute())
-    plan = Plan(name, str(output.absolute()), "", sets, devices_each, at_once(devices, devices_each, None, parallel), 0, timeout, cell_timeout, kernel)
+    plan = Plan(str(user_path(words[0])), str(output), "", sets, devices_each, at_once(devices, devices_each, None, parallel), 0, timeout, cell_timeout, kernel)
     lock = take_lock(directory)
     if lock is None: raise BenchError(f"{directory} is in use")
-    start_driver(directory, plan, " ".join(map(str, paths)), lock)
+    start_driver(directory, plan, " ".join(words), lock)
     return Sweep(directory)
 
 # %% ../../nbs/headless/524_checks.ipynb #c011

@@ -14,6 +14,9 @@ from papermill.engines import Engine
 class LeptonEngine(Engine):
     "Executes notebooks on leased devices, each as a run."
     @classmethod
+    def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str: return name or nb.metadata.get("kernelspec", {}).get("name") or "python3"
+
+    @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any  # papermill's; keeper, devices, notebook_timeout, kind, memory, label
                                  ) -> None:
         "Execute the cells of a notebook that papermill has prepared."

@@ -23,6 +23,7 @@ from papermill.engines import NotebookExecutionManager
 from ..errors import BenchError
 from .keeper import Keeper, begin, output_text, remove_sockets, socket_name
 from .notebooks import read_notebook
+from ..paths import is_address
 from ..processes import private_directory
 from ..runs.recorded import HEADLESS, headless_run
 from ..settings import settings
@@ -153,7 +154,7 @@ def new_manager(name: str,
 def new_keeper(nb_man: NotebookExecutionManager, path: str | None) -> Keeper:
     "A run for a notebook that papermill was asked to execute; inside another headless notebook it is that one's child."
     parameters = nb_man.nb.metadata.papermill.get("parameters", {})
-    output = Path(nb_man.output_path).absolute() if nb_man.output_path else None
+    output = Path(nb_man.output_path).absolute() if nb_man.output_path and not is_address(nb_man.output_path) else None  # papermill also writes to s3://
     parent = headless_run()
     return begin(Path(path or "notebook.ipynb").absolute(), parameters, output, parent=parent.name if parent else None)
 
@@ -209,8 +210,9 @@ def run_notebook(keeper: Any, notebook: Path,  # keeper: a Keeper, or what speak
     from papermill.execute import execute_notebook
     def plain(path: Path) -> str: return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
     try:
+        name, language = _kernel_of(read_notebook(source or notebook), kernel)
         execute_notebook(plain(source or notebook), plain(output), dict(parameters), engine_name="lepton",
-                         kernel_name=kernel or _kernel_of(source or notebook), progress_bar=False,
+                         kernel_name=name, language=language, progress_bar=False,
                          cwd=notebook.parent, execution_timeout=cell_timeout, keeper=keeper, **options)
     except PapermillExecutionError: return False
     except Exception as e:
@@ -218,4 +220,12 @@ def run_notebook(keeper: Any, notebook: Path,  # keeper: a Keeper, or what speak
         return False
     return True
 
-def _kernel_of(notebook: Path) -> str: return read_notebook(notebook).metadata.get("kernelspec", {}).get("name") or "python3"
+def _kernel_of(notebook: Any, kernel: str | None = None) -> tuple[str, str]:  # the kernel's name, and its language
+    "What a notebook says, or the kernel; a notebook that never ran may say neither, and is Python."
+    from jupyter_client.kernelspec import NoSuchKernel
+
+    from lepton_bench.headless.kernelspecs import BenchKernelSpecManager
+    spec, info = notebook.metadata.get("kernelspec", {}), notebook.metadata.get("language_info", {})
+    name, language = kernel or spec.get("name") or "python3", info.get("name") or spec.get("language") or ""
+    try: return name, language or BenchKernelSpecManager().get_kernel_spec(name).language or "python"
+    except NoSuchKernel: return name, "python"  # what is wrong with it is said when it is started

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
+from ..paths import user_path
 
 # %% ../../nbs/headless/514_notebooks.ipynb #c004
 def read_notebook(path: str | Path) -> Any:  # NotebookNode, version 4
     "A notebook, or a BenchError that says why it is none."
     import nbformat
-    file = Path(path)
+    file = user_path(path, "notebook")
     if file.is_dir(): raise BenchError(f"{file} is a folder: name the notebook in it")
     if file.suffix != ".ipynb": raise BenchError(f"{file} is no notebook: its name does not end in .ipynb")
     try: text = file.read_text(encoding="utf-8")

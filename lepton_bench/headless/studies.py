@@ -12,12 +12,14 @@ from typing import Any
 
 from ..errors import BenchError
 from .sets import Set, key_of
+from ..runs.plain_values import plain
 
 # %% ../../nbs/headless/522_studies.ipynb #c004
 def distribution(name: str, given: Any) -> Any:  # optuna distribution
     "What a person wrote, as Optuna has it."
     import optuna.distributions as d
     if isinstance(given, d.BaseDistribution): return given
+    if isinstance(given, tuple): given = tuple(map(plain, given))  # numbers of numpy too
     if isinstance(given, list) and given: return d.CategoricalDistribution(given)
     if isinstance(given, tuple) and len(given) == 2 and all(isinstance(v, int | float) for v in given) and given[0] < given[1]:
         wide = given[0] > 0 and given[1] >= 20*given[0]

@@ -25,6 +25,7 @@ from ..errors import BenchError
 from .driver import take_lock
 from .notebooks import check_parameters, code_digest, read_notebook
 from .sets import MARK, Plan, Set, counts, done_otherwise, expand, go_on, is_out, mark_output, own_plan, plan_path, read_plan
+from ..paths import user_path
 from ..output import Watch, in_notebook, new_output, watch_in_background
 from ..processes import write_atomically
 from ..resources.devices import usable_cores
@@ -160,7 +161,7 @@ def check_place(engine: str, each: int,  # devices of one set
 # %% ../../nbs/headless/520_sweeps.ipynb #c011
 def claim_output(notebook: Path, output: str | Path | None) -> tuple[Path, Path]:  # the folder, the sweep's run
     "The folder of the executed notebooks, and the run that belongs to it."
-    folder = Path(output).absolute() if output else notebook.with_name(f"{notebook.stem}-sweep")
+    folder = notebook.with_name(f"{notebook.stem}-sweep") if output is None else user_path(output, "output")
     try:
         runs_directory().mkdir(parents=True, exist_ok=True)
         id = new_run_id()
@@ -275,13 +276,13 @@ def sweep(notebook: str | Path,
           **options: Any,  # the engine's own, as partition= and time= for "slurm"; for an Optuna study: search, trials, value
           ) -> Sweep:
     "Run a notebook over many parameter sets; returns at once, and goes on with what an earlier call has not finished."
-    path, asked = Path(notebook).expanduser().absolute(), None
+    path, output, asked = user_path(notebook, "notebook"), None if output is None else user_path(output, "output"), None
     if changed not in _CHANGED: raise BenchError(f"changed={changed!r}: it is one of {', '.join(map(repr, _CHANGED))}")
     study = {name: options.pop(name) for name in list(options) if engine == "local" or name in ("search", "trials", "value")}
     if hasattr(space, "ask") and hasattr(space, "tell"): asked, wanted = _study(space, study), []
     elif study: raise BenchError(f"there is no option {', '.join(study)}; search, trials and value are for an Optuna study")
     else: wanted = expand(space)
-    found = read_notebook(Path(notebook).expanduser())  # as it was written, for the message
+    found = read_notebook(notebook)  # as it was written, for the message
     check_parameters(notebook, found, [dict.fromkeys(asked.search)] if asked else wanted)
     check_limits(retries, timeout=timeout, cell_timeout=cell_timeout)
     size = parse_memory(memory)

@@ -17,6 +17,7 @@ from ..headless.notebooks import Parameter, check_parameters, code_digest, find_
 from ..headless.sets import done_otherwise, expand, own_plan, plan_path
 from ..headless.sweeps import once_more, sweep
 from .actions import BadRequest, WrongState
+from ..paths import variables_in, why_no_path
 from .run_files import NotThere, run_folder
 from ..runs.store import read_run
 
@@ -41,7 +42,13 @@ def local_file(contents: Any,
     try: hidden = is_hidden(str(file), str(root)) and not contents.allow_hidden
     except (OSError, ValueError): hidden = True  # no name of a file: too long, or half a character in it
     if hidden: raise NotThere(f"there is nothing at {path[:200]!r}")
+    if not file.exists() and (why := _not_below(path)): raise BadRequest(f"{path[:200]!r} {why}")
     return file
+
+def _not_below(path: str) -> str:  # empty: it is one
+    "Why what was typed is no path below the server's folder, which has no home folders, variables and addresses."
+    if not path.strip().startswith("~") and not variables_in(path): return why_no_path(path)
+    return "is a path below the server's folder, where ~ and variables mean nothing: write it without them"
 
 def notebook_file(contents: Any, path: Any) -> Path:
     "A notebook that is there."

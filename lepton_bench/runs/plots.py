@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BenchError
+from ..paths import user_path
 from ..processes import write_atomically
 from .metrics import restarts
 from .series import Series, band, envelope, reduce_series, smooth_line, split
@@ -101,11 +102,12 @@ def _png(pixels: "np.ndarray") -> bytes:  # of shape (height, width, 3)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)) + chunk(b"IEND", b"")
 
 def save_png(figure: "Figure",
-             path: Path,  # the file to write
+             path: str | Path,  # the file to write
              dpi: float = 100.,  # dots per inch
              ) -> Path:
     "A figure as a PNG file."
-    path = Path(path)
+    path = user_path(path)
+    if path.is_dir(): raise BenchError(f"{path} is a folder: name the file in it, {path/'run.png'}")
     try: write_atomically(path, png_bytes(figure, dpi))
     except OSError as e: raise BenchError(f"{path} cannot be written: {e.strerror}") from None
     return path
