@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LaunchError
-from .pickling import CACHED, dumps
+from .main_module import CACHED
+from .pickling import dumps
 
 # %% ../nbs/44_packing.ipynb #c004
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
