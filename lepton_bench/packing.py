@@ -17,8 +17,9 @@ from importlib.machinery import PathFinder
 from typing import Any
 
 from .errors import LaunchError
+from .main_module import CACHED
 from .paths import user_path
-from .pickling import CACHED, dumps
+from .pickling import dumps
 from .runs.plain_values import plain
 
 # %% ../nbs/44_packing.ipynb #c004

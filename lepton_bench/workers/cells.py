@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import LaunchError
-from ..pickling import dumps
+from ..pickling import dumps_back
 from .agent import rendezvous_environment
 
 # %% ../../nbs/workers/39_cells.ipynb #c004
@@ -164,7 +164,7 @@ def pull(names: Sequence[str], space: dict) -> tuple[dict, bytes]:
     if missing := [n for n in names if n not in space]:
         error = f"this rank has no variable {', '.join(missing)}; it has {', '.join(sorted(n for n in space if not n.startswith('_'))) or 'none'}"
         return {"status": "failed", "error": {"type": "NameError", "message": error, "traceback": f"NameError: {error}\n"}}, b""
-    return _caught(lambda: dumps({n: space[n] for n in names}, on_cpu=True))
+    return _caught(lambda: dumps_back({n: space[n] for n in names}, on_cpu=True))
 
 def push(payload: bytes, space: dict) -> tuple[dict, bytes]:
     "Set variables."

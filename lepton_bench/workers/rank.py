@@ -28,6 +28,8 @@ from typing import Any
 
 import lepton_bench
 from ..errors import LaunchError
+from ..main_module import borrowed_main, new_main, receive
+from ..pickling import dumps_back
 from ..processes import set_parent_death_signal
 from ..runs.ring import flush_metrics, set_ring
 from ..runs.store import log_path
@@ -119,9 +121,8 @@ def local_modules() -> dict[str, int]:
 
 # %% ../../nbs/workers/32_rank.ipynb #c018
 def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, args, kwargs)
-                 ) -> tuple[dict, bytes]:  # {"status", "error"}, cloudpickle of the result
+                 ) -> tuple[dict, bytes]:  # {"status", "error"}, pickle of the result
     "Load a function, call it, pack what it returns."
-    import cloudpickle
     try:
         function, args, kwargs = pickle.loads(payload)
         result = function(*args, **kwargs)
@@ -129,12 +130,12 @@ def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, a
     except StepAside: return {"status": "aside"}, b""
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, b""
     except SystemExit as e:
-        if not e.code: return {"status": "done"}, cloudpickle.dumps(None)
+        if not e.code: return {"status": "done"}, dumps_back(None)
         if isinstance(e.code, str): print(e.code, file=sys.stderr)
         return {"status": "failed", "error": {**describe_error(e), "message": f"exit code {e.code}", "code": e.code if isinstance(e.code, int) else 1}}, b""
     except BaseException as e:
         return {"status": "failed", "error": describe_error(e)}, b""
-    try: return {"status": "done"}, cloudpickle.dumps(result)
+    try: return {"status": "done"}, dumps_back(result)
     except Exception as e:  # the run is done; only its value cannot travel
         return {"status": "done", "unsent": f"the value returned, a {type(result).__name__}, cannot be pickled: {e}"}, b""
 
@@ -147,14 +148,6 @@ def settle(header: dict  # how the person's code ended
     except Exception as e: return {"status": "failed", "error": describe_error(e)}
     return header
 
-# %% ../../nbs/workers/32_rank.ipynb #c023
-def _new_main(**attributes: Any) -> types.ModuleType:
-    "A fresh module as `__main__`."
-    module = types.ModuleType("__main__")
-    module.__dict__.update(__builtins__=__builtins__, **attributes)
-    sys.modules["__main__"] = module
-    return module
-
 # %% ../../nbs/workers/32_rank.ipynb #c024
 def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
     "The code object of a script or module, and the `__main__` to run it in."
@@ -164,13 +157,13 @@ def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
         if spec and spec.submodule_search_locations is not None: spec = importlib.util.find_spec(message["target"] + ".__main__")
         if spec is None or spec.loader is None: raise LaunchError(f"there is no module {message['target']!r} to run, seen from {os.getcwd()}")
         sys.argv = [spec.origin or "", *message["args"]]
-        main = _new_main(__file__=spec.origin, __spec__=spec, __loader__=spec.loader, __package__=spec.parent)
+        main = new_main(__file__=spec.origin, __spec__=spec, __loader__=spec.loader, __package__=spec.parent)
         return spec.loader.get_code(spec.name), main  # type: ignore[attr-defined]
     path = message["target"]
     sys.path.insert(0, str(Path(path).resolve().parent))
     sys.argv = [path, *message["args"]]
     with io.open_code(os.path.abspath(path)) as f: source = f.read()
-    return compile(source, path, "exec"), _new_main(__file__=path, __spec__=None, __package__=None)
+    return compile(source, path, "exec"), new_main(__file__=path, __spec__=None, __package__=None)
 
 # %% ../../nbs/workers/32_rank.ipynb #c025
 def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit code
@@ -262,8 +255,9 @@ class Worker:
         self.enter(message)
         if message["kind"] == "function":
             if path := message.get("payload_file"): payload = Path(path).read_bytes()
-            header, result = run_function(payload)
-            self.leave(settle(header), result)
+            with borrowed_main():
+                header, result = run_function(payload)
+                self.leave(settle(header), result)
             tidy()
         elif message["kind"] == "notebook":
             header, result, self.exit_code = find_target(message["body"])(message, self.rank, self.lease)
@@ -347,6 +341,7 @@ def rank_body(arguments: dict, fds: list[int]) -> None:
     os.setpgid(0, 0)
     redirect(0, "/dev/null"); redirect(1, arguments["log"]); os.dup2(1, 2)
     open_output()
-    sys.modules["__main__"] = types.ModuleType("__main__")  # a launched function's `__main__` is the notebook, not the forkserver
+    new_main()  # a rank's `__main__` is not the forkserver
+    receive(registers=True, shares=False)  # what is pushed there has a name, and its own variables
     local_modules()  # what is imported by now is not the person's
     Worker(Stream(socket.socket(fileno=fds[0])), fds[1:]).serve()
