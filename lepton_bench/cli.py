@@ -86,13 +86,20 @@ _Engine = Annotated[str, typer.Option("--engine", help="Where: local, or slurm."
 _Options = Annotated[list[str] | None, typer.Option("--option", help="The engine's own, as time=30 or partition=gpu. Can be given more than once.")]
 _LISTS = ("flags",)  # lists, also where there is one
 
+def _number(text: str) -> float | int | str:
+    "A number, if it is one."
+    for kind in (int, float):
+        try: return kind(text)
+        except ValueError: pass
+    return text
+
 def _given(words: list[str] | None) -> dict[str, Any]:
     "`time=30` as name and value."
     found: dict[str, list[Any]] = {}
     for word in words or []:
         name, sign, text = word.partition("=")
         if not sign or not name.strip().isidentifier(): raise BenchError(f"--option {word}: an option of an engine is given as name=value")
-        found.setdefault(name.strip(), []).append(int(text) if text.isdigit() else text)
+        found.setdefault(name.strip(), []).append(_number(text) if name.strip() == "time" else int(text) if text.isdigit() else text)
     return {name: values if len(values) > 1 or name in _LISTS else values[0] for name, values in found.items()}
 
 # %% ../nbs/65_cli.ipynb #c012
@@ -106,6 +113,7 @@ def launch(context: typer.Context,
            memory: Annotated[str | None, typer.Option(help="Free memory a device must have, such as 20GB.")] = None,
            name: Annotated[str | None, typer.Option(help="Name of the allocation.")] = None,
            timeout: Annotated[float | None, typer.Option(help="Seconds to wait for devices.")] = None,
+           time: Annotated[str | None, typer.Option(help="Seconds after which the devices are given back at the latest; on slurm its own limit.")] = None,
            priority: int = 0,
            engine: _Engine = "local",
            option: _Options = None,
@@ -121,7 +129,8 @@ def launch(context: typer.Context,
     if target.startswith("-"): raise BenchError(f"launch has no option {target}: lepton-bench launch --help lists them; what belongs to the script follows it")
     if not target: raise BenchError("what is to be launched? lepton-bench launch -n 2 train.py --lr 0.1, or -m package.module")
     target = classify(module or user_path(target, "the script", LaunchError))[1]  # what does not exist is said before anything is taken
-    allocation = take_once(count, not detach, engine, kind=kind, memory=memory, name=name, timeout=timeout, priority=priority, options=_given(option))
+    allocation = take_once(count, not detach, engine, kind=kind, memory=memory, name=name, timeout=timeout, priority=priority,
+                           options={**_given(option), **({} if time is None else {"time": _number(time)})})
     try: run = Launcher(allocation, Options(max_restarts=max_restarts, output=False)).launch(target, args=arguments)
     except BaseException:
         allocation.release()
@@ -162,7 +171,7 @@ def _exit_code(run: Any, interrupted: bool, quiet: bool = False) -> int:
     from lepton_bench.run import explain
     record = run.record
     if record.status == "done": return 0
-    if not quiet: print(explain(record) if record.status != "stopped" else f"run {run.id} was stopped", file=sys.stderr)
+    if not quiet: print(f"run {run.id} was stopped" if record.reason == record.status == "stopped" else explain(record), file=sys.stderr)
     return 130 if interrupted or record.status == "stopped" else (record.error or {}).get("code", 1) or 1
 
 # %% ../nbs/65_cli.ipynb #39622f0d

@@ -32,6 +32,7 @@ class Capabilities:
     preempt: bool = False  # a run can be asked to step aside
     fraction: bool = False  # less than a whole device
     shrink: bool = False  # a run goes on with fewer ranks
+    limit: bool = False  # a request's `time`, in seconds, is kept by us; otherwise it is an option of the engine's own
 
 # %% ../../nbs/engines/40_base.ipynb #c16457e2
 class News(Protocol):

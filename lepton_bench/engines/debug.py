@@ -25,7 +25,7 @@ _terminated: dict[str, threading.Event] = {}  # allocation -> what ends its thre
 class DebugEngine:
     "This process."
     name = "debug"
-    capabilities = Capabilities(gang=True, queue=True, priority=True, preempt=True, shrink=True)
+    capabilities = Capabilities(gang=True, queue=True, priority=True, preempt=True, shrink=True, limit=True)
 
     def inventory(self) -> list[Device]: return inventory()
 

@@ -24,7 +24,7 @@ from ..workers.allocations import Spec, own_leases
 class LocalEngine:
     "This host."
     name = "local"
-    capabilities = Capabilities(gang=True, queue=True, priority=True, preempt=True, shrink=True)
+    capabilities = Capabilities(gang=True, queue=True, priority=True, preempt=True, shrink=True, limit=True)
 
     def inventory(self) -> list[Device]: return inventory()
 

@@ -50,7 +50,7 @@ class Request:
 
 # %% ../../nbs/jupyter/57_actions.ipynb #c007
 _OPTIONS = {"count": (int,), "kind": (str,), "memory": (int, str), "engine": (str,), "name": (str,), "priority": (int,), "timeout": (int, float),
-            "kernel": (str,), "options": (dict,)}
+            "kernel": (str,), "time": (int, float, str), "options": (dict,)}
 _LARGEST = 1 << 63
 
 class BadRequest(BenchError):
@@ -68,8 +68,9 @@ def check_options(options: Any  # from a browser
             raise BadRequest(f"{name} is {' or '.join(t.__name__ for t in _OPTIONS[name])}, not {value!r:.80}")
         if isinstance(value, int | float) and not -_LARGEST < value < _LARGEST: raise BadRequest(f"{name} is no such number")  # nor nan
     if "count" not in given: raise BadRequest("count, the number of devices, is missing")
+    if "time" in given: given["options"] = {**given.get("options", {}), "time": given.pop("time")}
     try: check_engine_options(get_engine(given.get("engine", "local")), given.get("options", {}))
-    except AllocationError as e: raise BadRequest(f"options: {e}") from None
+    except BenchError as e: raise BadRequest(f"options: {e}") from None
     return given
 
 # %% ../../nbs/jupyter/57_actions.ipynb #c010

@@ -81,6 +81,7 @@ class Holder:
     since: float  # unix seconds
     label: str = ""  # the notebook or command
     home: str = ""  # its LEPTON_BENCH_HOME, where the allocation is listed
+    ends: float | None = None  # unix seconds by which it gives the device back, if it was asked for with time=
     state: str = field(default="held", compare=False)  # held, quarantined or unknown: derived on reading, never written
 
     @classmethod
@@ -93,7 +94,8 @@ class Holder:
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Holder":
         text = {name: str(d[name]) for name in ("allocation", "user", "label", "home")}
-        return cls(**text, uid=int(d["uid"]), process=ProcessId.from_dict(d["process"]), since=float(d["since"]))
+        ends = None if d.get("ends") is None else float(d["ends"])
+        return cls(**text, uid=int(d["uid"]), process=ProcessId.from_dict(d["process"]), since=float(d["since"]), ends=ends)
 
 # %% ../../nbs/resources/11_leases.ipynb #c014
 @lru_cache(maxsize=256)

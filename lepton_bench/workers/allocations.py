@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Spec', 'allocations_directory', 'read_allocation', 'is_living', 'supervisor_id', 'describe_request',
            'list_allocations', 'claim_name', 'own_idle', 'left_behind', 'who_yields', 'ask_aside', 'wait_for_devices',
-           'adopt_held', 'own_leases', 'give_back', 'why_give_back', 'idle_warning']
+           'adopt_held', 'own_leases', 'give_back', 'why_give_back', 'idle_warning', 'stop_lead', 'limit_warning']
 
 # %% ../../nbs/workers/35_allocations.ipynb #c002
 import json
@@ -20,7 +20,7 @@ from ..processes import ProcessId, write_atomically
 from ..resources.devices import Device, inventory
 from ..resources.held import Borrowed, free_leases
 from ..resources.leases import Holder, Lease, adopt
-from ..resources.queue import Request, Waiter, could_use
+from ..resources.queue import Request, Waiter, could_use, time_text
 from ..settings import Settings, settings
 from .channel import Client, Stream
 
@@ -46,6 +46,7 @@ class Spec:
     min_ranks: int | None = None  # so many are enough when a node or a device is gone; None: all
     preempt: bool = False  # asks preemptible runs to step aside
     takes_up: dict = field(default_factory=dict)  # runs that have stepped aside with one of that name, and their environments
+    time: float | None = None  # seconds after which the devices are given back at the latest; None: no limit
     beat: bool = False  # its supervisor is seen by a file, see `ProcessId`: it is on another host, or a thread
 
     @classmethod
@@ -73,7 +74,8 @@ def supervisor_id(spec: Spec) -> ProcessId:
 def describe_request(spec: Spec, created: float  # unix seconds
                      ) -> dict:
     "What the file says while its supervisor, this process, waits for devices."
-    return {"name": spec.name, "state": "waiting", "count": spec.count, "kind": spec.kind, "memory": spec.memory, "engine": spec.engine, "label": spec.label,
+    return {"name": spec.name, "state": "waiting", "count": spec.count, "kind": spec.kind, "memory": spec.memory, "time": spec.time,
+            "engine": spec.engine, "label": spec.label,
             "created": created, "owner": spec.owner, "supervisor": supervisor_id(spec).to_dict(), "devices": [], "labels": [], "device_kind": None,
             "socket": None, "ranks": {}, "run": None, "queue": [], "once": spec.once, "idle_since": None, "warning": "", "broken": None, "missing": ""}
 
@@ -146,7 +148,8 @@ def wait_for_devices(spec: Spec,
     "Stand in line until granted; None if the asker has gone."
     if len(adopted) == spec.count: return list(adopted), _described(adopted), []
     end = time.monotonic() + (spec.timeout if spec.timeout is not None else float("inf"))
-    request = Request(count=spec.count - len(adopted), kind=spec.kind, memory=spec.memory, priority=spec.priority, name=spec.name, label=spec.label)
+    request = Request(count=spec.count - len(adopted), kind=spec.kind, memory=spec.memory, priority=spec.priority, name=spec.name, label=spec.label,
+                      time=spec.time)
     asked, said, ours = 0., "", {spec.owner["pid"]} if spec.owner else set()  # what the asking kernel itself has on a GPU is not in its way
     with Waiter(request, Holder.me(spec.name, spec.label)) as waiter:
         while not isinstance(found := waiter.step(own_idle=() if spec.takes_up else own_idle(spec.owner), ours=ours), list):
@@ -198,3 +201,18 @@ def idle_warning(name: str, idle: float, limits: Settings) -> str:
     "What is said before it is given back; empty: nothing yet."
     if not limits.idle_release or idle <= limits.idle_warning: return ""
     return f"allocation {name} has been idle for {idle:.0f} s and will be given back after {limits.idle_release:.0f} s (setting idle_release)"
+
+# %% ../../nbs/workers/35_allocations.ipynb #41499ca8
+def stop_lead(limit: float,  # seconds that the allocation may last
+              grace: float,  # seconds that a run has to end in
+              ) -> float:  # seconds
+    "How long before its end an allocation stops its runs."
+    return min(grace + 2., limit/4)
+
+def limit_warning(name: str, limit: float, left: float, grace: float  # seconds
+                  ) -> str:
+    "What is said before the time is over; empty: nothing yet."
+    lead = stop_lead(limit, grace)
+    if left - lead > min(max(60., limit/10), limit/2): return ""
+    return (f"allocation {name} is given back in {time_text(left)} (time={limit:g}); its run is stopped {time_text(lead)} before that. "
+            "lb.save_checkpoint keeps what it has, run.resume() goes on elsewhere")

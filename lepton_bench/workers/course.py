@@ -296,7 +296,7 @@ def stop(self: Course, launch: Launch, kill: bool = False) -> None:
     if launch in self.recorder.unwritten: return
     if launch is not self.current:
         self.queue.remove(launch)
-        return self.conclude(launch, {"status": "stopped", "reason": "stopped before it began", "error": None})
+        return self.conclude(launch, {"status": "stopped", "reason": launch.why or "stopped before it began", "error": None})
     if launch.closing is None:
         launch.closing = "stopped"
         if not kill: self.nodes.receive({"op": "interrupt"})

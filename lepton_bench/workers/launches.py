@@ -136,6 +136,7 @@ class Launch:
     started: float | None = None  # unix seconds
     closing: str | None = None  # "failed" | "stopped" | "aside"
     parting: str = ""  # why it has been asked to step aside
+    why: str = ""  # why it is stopped, for its record; empty: somebody has asked for it
     killed: bool = False  # whether the ranks' ends are our doing
     kill_at: float = float("inf")  # monotonic seconds
     restarts: list[dict] = field(default_factory=list)
@@ -279,7 +280,7 @@ def at_step(launch: Launch) -> str: return "" if launch.at_step is None else f" 
 # %% ../../nbs/workers/34_launches.ipynb #c038
 def describe_end(launch: Launch) -> dict:
     "Status, reason and error of an attempt, as fields of `run.json`."
-    if launch.closing == "stopped": return {"status": "stopped", "reason": "stopped", "error": None}
+    if launch.closing == "stopped": return {"status": "stopped", "reason": launch.why or "stopped", "error": None}
     if not launch.failures: return {"status": "done", "reason": "finished", "error": None}
     cause = first_cause(launch.failures)
     log = tail(log_path(launch.directory, cause.rank))

@@ -22,7 +22,8 @@ from ..errors import AllocationError, BenchError
 from ..processes import ProcessId, touch, write_atomically
 from ..resources.leases import Holder
 from ..settings import settings
-from .allocations import Spec, allocations_directory, describe_request, idle_warning, supervisor_id, why_give_back
+from .allocations import (Spec, allocations_directory, describe_request, idle_warning, limit_warning, stop_lead, supervisor_id,
+                                              why_give_back)
 from .cells import Desk, Turn
 from .channel import Server, readable, require
 from .course import Course, Later
@@ -51,6 +52,9 @@ class Supervisor:
         self.places = self.nodes.places()  # that were granted, in rank order
         self.crew = crew = Crew(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks, self.settings.group_timeout)
         self.me = supervisor_id(spec)
+        self.ends = time.time() + spec.time if spec.time else None  # unix seconds, for others to read
+        self.until = time.monotonic() + (spec.time or float("inf"))  # the same for itself: a clock may be set
+        self.stop_at = self.until - stop_lead(spec.time, self.settings.stop_grace) if spec.time else float("inf")  # monotonic seconds; once
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
         self.desk, self.later = Desk(self.nodes, crew, server.reply, self.settings.stop_grace), Later()
         self.course = Course(crew, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
@@ -82,7 +86,9 @@ class Supervisor:
         return self.owner is not None and self.owner.here and not self.owner.alive()
 
     @property
-    def warning(self) -> str: return idle_warning(self.spec.name, self.idle, self.settings)
+    def warning(self) -> str:
+        left, limit = self.until - time.monotonic(), self.spec.time
+        return (limit and limit_warning(self.spec.name, limit, left, self.settings.stop_grace)) or idle_warning(self.spec.name, self.idle, self.settings)
 
 # %% ../../nbs/workers/37_supervisor.ipynb #e3fb5b19
 @patch
@@ -93,7 +99,7 @@ def describe(self: Supervisor) -> dict:
             "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "broken": self.crew.broken, "missing": self.nodes.missing(),
+            "ends": self.ends, "broken": self.crew.broken, "missing": self.nodes.missing(),
             "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority,
             **self.about, **self.waits}
 
@@ -115,7 +121,7 @@ def write_file(self: Supervisor) -> None:
 @patch
 def name_holder(self: Supervisor) -> None:
     "A notebook's kernel has stood on the devices, and may have been killed before it could put our name back."
-    self.nodes.describe(Holder.me(self.spec.name, self.spec.label).to_dict())
+    self.nodes.describe(replace(Holder.me(self.spec.name, self.spec.label), ends=self.ends).to_dict())
 
 # %% ../../nbs/workers/37_supervisor.ipynb #d714f167
 @patch
@@ -231,6 +237,7 @@ def tick(self: Supervisor) -> None:
     now = time.monotonic()
     if self.aside: self.part(self.aside)
     if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM")
+    if now > self.stop_at: self.end_by_limit()
     self.course.tick(now)
     if now - self.last_slow > 1:
         self.last_slow = now
@@ -247,15 +254,20 @@ def tick_slowly(self: Supervisor) -> None:
     self.course.tick_slowly()
     if self.spec.bound and self.orphaned: return self.end("its headless notebook has ended")
     if self.course.idle: self.tick_idle()
+    if self.warned != bool(self.warning): self.warn()
+
+@patch
+def warn(self: Supervisor) -> None:
+    "Have the file warn, or warn no longer; a run is told of it as well."
+    self.warned = not self.warned
+    if self.warned and self.course.current: self.course.recorder.warn(self.course.current, self.warning)
+    self.publish()
 
 @patch
 def tick_idle(self: Supervisor) -> None:
     "Warn of an allocation that nobody uses, then give it back."
     over = self.spec.once and (bool(self.course.recorder.finished) or self.orphaned)
     if reason := why_give_back(self.idle, self.orphaned, over, self.settings): self.end(reason)
-    elif self.warned != bool(self.warning):
-        self.warned = not self.warned
-        self.publish()
 
 # %% ../../nbs/workers/37_supervisor.ipynb #e8ab8bfb
 @patch
@@ -264,7 +276,7 @@ def serve(self: Supervisor) -> None:
     if self.spec.warm and not self.crew.generation: self.crew.start(True)
     while not self.gone:
         sources = self.nodes.sources()
-        news = readable([*self.server.sources(), *sources], self.course.pause())
+        news = readable([*self.server.sources(), *sources], max(.001, min(self.course.pause(), self.stop_at - time.monotonic())))
         for source in news:
             if source in sources: self.nodes.on_readable(source)
             else: self.serve_clients(source)
@@ -321,6 +333,16 @@ def end(self: Supervisor, reason: str) -> None:
     self.ending = reason
     self.course.close(reason)
     self.write_file()
+
+@patch
+def end_by_limit(self: Supervisor) -> None:
+    "Its time is over in a moment: stop the run in time for the devices to be back."
+    self.stop_at = float("inf")
+    why = f"the time of allocation {self.spec.name} is over (time={self.spec.time:g})"
+    for launch in (self.course.current, *self.course.queue):
+        if launch: launch.why = why
+    self.end(why)
+    if self.course.current: self.course.current.kill_at = min(self.course.current.kill_at, self.until - min(1., self.spec.time/20))  # type: ignore[operator]
 
 @patch
 def step_end(self: Supervisor) -> None:
