@@ -31,6 +31,7 @@ from ..workers.launches import executed_notebook
 @dataclass
 class RankKeeper:
     "Tells a supervisor what a headless notebook does."
+    foreground = False
     directory: Path  # the run's
     name: str
     attempt: int
@@ -80,6 +81,7 @@ def execute_for(message: dict,  # target: the notebook; args: its parameters; ru
 # %% ../../nbs/headless/523_launched.ipynb #a65db7e6
 class DistantKeeper:
     "Tells the rank what the notebook does."
+    foreground = False
     def __init__(self, stream: Stream, message: dict):
         self.stream, self.directory = stream, Path(message["directory"])
         self.record = SimpleNamespace(name=Path(message["target"]).stem, attempt=message["attempt"])

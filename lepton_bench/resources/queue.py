@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Request', 'Ticket', 'time_text', 'parse_memory', 'could_use', 'check_possible', 'in_order', 'grant', 'Survey',
-           'survey', 'waiting', 'waits_on_itself', 'WaitState', 'Waiter']
+           'survey', 'waiting', 'waits_on_itself', 'WaitState', 'without_times', 'Waiter']
 
 # %% ../../nbs/resources/12_queue.ipynb #c002
 import fcntl
@@ -212,6 +212,10 @@ class WaitState:
         if len(taken) > 8: taken[8:] = [f"and {len(taken) - 8} more"]
         reasons = [f"held: {', '.join(taken)}" if taken else "", *self.foreign, self.undecided]
         return "\n".join([*lines, "; ".join(r for r in reasons if r)]).strip()
+
+def without_times(text: str) -> str:
+    "Why something waits, without what changes by itself: for a log, which is told only what is new."
+    return re.sub(r" for [\d.]+ \w+", "", text)
 
 def _by(h: Holder) -> str:
     "Who holds a device, in a few words."
