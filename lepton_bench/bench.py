@@ -31,7 +31,7 @@ from .packing import cell_labels, cell_sources, classify, describe_arguments, ow
 from .processes import ProcessId
 from .resources.devices import DeviceRow, DeviceTable, inventory
 from .resources.leases import holder_of
-from .resources.queue import Request, check_possible, parse_limit, parse_memory
+from .resources.queue import Request, check_possible, parse_limit, parse_memory, without_times
 from .run import Run, ask, connect, last_words, release
 from .runs.recorded import headless_run
 from .runs.store import runs_directory
@@ -264,7 +264,7 @@ class Waiting:
     def say(self, text: str) -> None:
         if self.output is None: self.output = new_output()
         if in_notebook() or self.output.live: return self.output.show([], [text])
-        lasting = re.sub(r" for [\d.]+ \w+", "", text)  # in a batch's log, only what has changed but the time
+        lasting = without_times(text)  # in a batch's log, only what has changed but the time
         if lasting != self.said: self.output.show([text])
         self.said = lasting
     def done(self, text: str) -> None:

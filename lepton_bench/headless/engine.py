@@ -21,4 +21,6 @@ class LeptonEngine(Engine):
                                  ) -> None:
         "Execute the cells of a notebook that papermill has prepared."
         from lepton_bench.headless.execution import execute_managed
+        from lepton_bench.headless.expected_errors import accept
         execute_managed(nb_man, kernel_name, **kwargs)
+        accept(nb_man.nb)

@@ -75,6 +75,7 @@ class Points:
 # %% ../../nbs/headless/515_keeper.ipynb #c009
 class Keeper:
     "The one writer of a headless notebook's run."
+    foreground = False  # whether somebody looks at this process's standard error, as with papermill's own command
     def __init__(self, writer: RunWriter):
         self.writer, self.directory = writer, writer.directory
         self.points = Points(writer.directory, writer.record.attempt)

@@ -25,24 +25,32 @@ from ..processes import ProcessId
 from ..resources.devices import Device, inventory, usable_cores, visible_devices
 from ..resources.held import HELD, LENDER, Borrowed, held_variables, holder_in
 from ..resources.leases import Holder, Lease, may_live, unpack_description
-from ..resources.queue import Request, Waiter, check_possible, parse_memory
+from ..resources.queue import Request, Waiter, check_possible, parse_memory, without_times
 from ..workers.allocations import give_back, own_leases
 from ..workers.forkserver import connect_forkserver, forkserver_key
 
 # %% ../../nbs/headless/512_provisioner.ipynb #c004
+_SOON = .5  # seconds of waiting that need no word
+
 def take_devices(request: Request, holder: Holder,
                  timeout: float | None,  # seconds; None: for ever
-                 cancelled: Callable[[], bool]) -> list[Lease]:
+                 cancelled: Callable[[], bool],
+                 tell: Callable[[str], None] = lambda text: None,  # is told why it waits, and again when that changes
+                 ) -> list[Lease]:
     "Leases for a kernel: first those at hand, then from the line."
     check_possible(request, inventory())
     found: list[Lease] = [Borrowed(Lease(x.device_id, os.dup(x.fd)), holder) for x in own_leases(request.count, request.kind, request.memory)]
     if len(found) == request.count: return found
-    end = time.monotonic() + (float("inf") if timeout is None else timeout)
+    begun, said = time.monotonic(), ""
+    end = begun + (float("inf") if timeout is None else timeout)
     rest = Request(**{**vars(request), "count": request.count - len(found)})
     try:
         with Waiter(rest, holder) as waiter:
             while not isinstance(state := waiter.step(ours={os.getpid()}), list):
                 if cancelled(): raise BenchError("the kernel is no longer wanted")
+                if time.monotonic() > begun + _SOON and (news := without_times(str(state))) != said:
+                    tell(str(state))
+                    said = news
                 if time.monotonic() >= end: raise AllocationTimeout(f"a kernel with {request.count} devices could not start within {timeout:g} s: {state}")
                 time.sleep(min(state.pause, max(.001, end - time.monotonic())))
     except BaseException:
@@ -93,12 +101,16 @@ class LeptonProvisioner(LocalProvisioner):
         self.since, self.unwanted = time.time(), False
         holder = self.holder(ProcessId.me())
         request = Request(count=self.devices, kind=self.kind, memory=parse_memory(self.memory), name=holder.allocation, label=holder.label)
-        taking = asyncio.ensure_future(asyncio.to_thread(take_devices, request, holder, self.device_timeout, lambda: self.unwanted))
+        taking = asyncio.ensure_future(asyncio.to_thread(take_devices, request, holder, self.device_timeout, lambda: self.unwanted, self.tell))
         try: self.leases = await asyncio.shield(taking)
         except asyncio.CancelledError:
             self.unwanted = True
             taking.add_done_callback(lambda done: None if done.exception() else give_back(done.result()))
             raise
+
+    def tell(self, text: str) -> None:
+        "Say why the kernel waits: to whoever starts it, if he listens (its manager's `tell`), else in the log."
+        getattr(self.parent, "tell", self.log.info)(text)
 
     def give_back(self) -> None:
         "This process's share of the leases; the kernel's ends with the kernel."

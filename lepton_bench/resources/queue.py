@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['parse_memory', 'parse_limit', 'check_possible', 'Survey', 'survey', 'waiting', 'waits_on_itself', 'WaitState',
-           'Waiter']
+           'without_times', 'Waiter']
 
 # %% ../../nbs/resources/12_queue.ipynb #c002
 import fcntl
@@ -169,6 +169,10 @@ class WaitState:
                                      "when those who hold the devices have to give them back")
         reasons = [f"held: {', '.join(taken)}" if taken else "", *self.foreign, self.undecided]
         return "\n".join([*lines, "; ".join(r for r in reasons if r)]).strip()
+
+def without_times(text: str) -> str:
+    "Why something waits, without what changes by itself: for a log, which is told only what is new."
+    return re.sub(r" for [\d.]+ \w+", "", text)
 
 def _by(h: Holder) -> str:
     "Who holds a device, in a few words."

@@ -1,4 +1,4 @@
-"""Notebooks without a person: a batch of eight, a kernel's start, what idle kernels weigh.   python tests/benchmarks/batch.py [rounds]
+"""Notebooks without a person: a batch of eight, one on an allocation, a kernel's start, what idle kernels weigh.   python tests/benchmarks/batch.py [rounds]
 
 Beside papermill one by one and nbclient two at a time, in one run, on the same notebooks: each imports torch, has one parameter and computes for 0.2 s.
 """
@@ -32,6 +32,19 @@ start = time.perf_counter()
 sweep = lb.sweep("in.ipynb", {{"alpha": list(range({COUNT}))}}, output="out").wait(300)
 assert sweep.status == "done", sweep.record.reason
 print(json.dumps([time.perf_counter() - start, [f"out/{{s.output}}" for s in sweep.sets]]))
+"""
+
+LAUNCHED = """
+import lepton_bench as lb, json, time
+def timed(run):
+    start = time.perf_counter()
+    assert run().wait(120).status == "done"
+    return time.perf_counter() - start
+with lb.allocate(1) as alloc:
+    timed(lambda: alloc.launch("in.ipynb", alpha=0))  # the forkserver of kernels is there, as it is after the first notebook of a day
+    launched = [timed(lambda: alloc.launch("in.ipynb", alpha=i)) for i in range(3)]
+    swept = [timed(lambda: lb.sweep("in.ipynb", {"alpha": [i]}, output=f"out{i}", devices_each=0)) for i in range(3)]
+print(json.dumps([min(launched), min(swept)]))
 """
 
 PAPERMILL = f"""
@@ -95,6 +108,14 @@ def batch(where: Place, code: str) -> float:
     return seconds
 
 
+def one(where: Place) -> tuple[float, float]:
+    "Seconds for a notebook on an allocation, and for a sweep of one set."
+    folder = Path(tempfile.mkdtemp(dir=where.root))
+    (folder/"go.py").write_text(f"import os; os.chdir({str(folder)!r})\n{MAKE}\n{LAUNCHED}")
+    quiet(where)
+    return tuple(json.loads(where.run(str(folder/"go.py"), timeout=400).splitlines()[-1]))
+
+
 def kernel(where: Place, name: str) -> tuple[float, float]:
     "Seconds to the end of the first cell, and to the end of the kernel."
     quiet(where)
@@ -102,12 +123,13 @@ def kernel(where: Place, name: str) -> tuple[float, float]:
 
 
 def figures(rounds: int = 5) -> list[Figure]:
-    batches, first, whole, weight = (defaultdict[str, list[float]](list) for _ in range(4))
+    batches, single, first, whole, weight = (defaultdict[str, list[float]](list) for _ in range(5))
     with place() as where:
         kernel(where, "lepton")  # the forkserver is there, as it is after the first kernel of a day
         tools = {"ours": OURS, "papermill one by one": PAPERMILL, "nbclient two at a time": NBCLIENT}
         for r in range(rounds):
             for name, code in rotate(tools, r): batches[name].append(batch(where, code))
+            for name, value in zip(("ours", "sweep"), one(where)): single[name].append(value)
             for name, spec in rotate({"ours": "lepton", "stock": "python3"}, r):
                 for found, value in zip((first, whole), kernel(where, spec)): found[name].append(value)
         for name, spec in (("ours", "lepton"), ("stock", "python3")):
@@ -116,6 +138,7 @@ def figures(rounds: int = 5) -> list[Figure]:
     peers = {n: v for n, v in batches.items() if n != "ours"}
     return [Figure(f"{COUNT} notebooks that import torch and compute for 0.2 s", "s", batches["ours"], peers,
                    ratios={"papermill one by one": .15, "nbclient two at a time": .3}),
+            Figure("one such notebook, by alloc.launch", "s", single["ours"], {"a sweep of one set": single["sweep"]}, ratios={"a sweep of one set": 2.}),
             Figure("kernel start to the end of a first cell with torch", "s", first["ours"], {"stock": first["stock"]}),
             Figure("the same, and the kernel's shutdown", "s", whole["ours"], {"stock": whole["stock"]}, ratios={"stock": .25}),
             Figure(f"memory (PSS) of {IDLE} idle kernels, with what they are forked from", "MiB", weight["ours"], {"stock": weight["stock"]},
