@@ -11,15 +11,12 @@ import ctypes
 import gc
 import importlib.util
 import io
-import locale
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
-import time
-import warnings
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,7 +28,7 @@ from ..processes import ProcessId
 from ..resources.held import HELD, LENDER, held_variables
 from ..resources.leases import Lease
 from ..settings import settings
-from ..workers.forkserver import AT_START, exit_status, fork, forkserver_path, redirect, reseed
+from ..workers.forkserver import exit_status, fork, forkserver_path, redirect, reseed
 
 # %% ../../nbs/headless/511_kernels.ipynb #c005
 _IMPORTED = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.datapub", "ipykernel.debugger", "IPython", "IPython.core.completer",
@@ -74,26 +71,6 @@ def _take_descriptors(fds: list[int],  # the asker's stdout and stderr, then lea
     for name in (HELD, LENDER): os.environ.pop(name, None)  # what the asker itself holds
     if fds[2:]: os.environ.update(held_variables(fds[2:]))
 
-# %% ../../nbs/headless/511_kernels.ipynb #c009
-def _set_blas_threads(count: int) -> None:
-    "Have numpy's OpenBLAS use so many threads."
-    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
-    for path in {line.split()[-1] for line in lines if "openblas" in line}:
-        for name in ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads64_", "openblas_set_num_threads"):
-            with suppress(OSError, AttributeError): return getattr(ctypes.CDLL(path), name)(ctypes.c_int(count))
-
-def _read_environment() -> None:
-    "What an interpreter takes from its environment at its start."
-    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-    time.tzset()
-    with suppress(locale.Error): locale.setlocale(locale.LC_CTYPE, "")
-    importlib.invalidate_caches()
-    if options := os.environ.get("PYTHONWARNINGS"): warnings._processoptions(options.split(","))  # type: ignore[attr-defined]
-    count = os.environ.get("OMP_NUM_THREADS", "")
-    if not count.isdigit() or int(count) < 1: return
-    if "torch" in sys.modules: sys.modules["torch"].set_num_threads(int(count))
-    _set_blas_threads(int(os.environ.get("OPENBLAS_NUM_THREADS") or count))
-
 # %% ../../nbs/headless/511_kernels.ipynb #c011
 def _read_matplotlibrc() -> None:
     "Settings of matplotlib as if it were imported here and now."
@@ -124,7 +101,6 @@ def kernel_body(arguments: dict,  # {"command", "asker"}
     _take_descriptors(fds)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _read_environment()
     _read_matplotlibrc()
     sys.orig_argv[:] = arguments["command"]
     sys.argv[:] = [importlib.util.find_spec("ipykernel_launcher").origin, *arguments["command"][3:]]  # type: ignore[union-attr,list-item]
@@ -227,7 +203,6 @@ def why_not_forked(command: Sequence[str],  # as for `Popen`
     if not settings().forkserver: return "the forkserver is switched off (setting forkserver)"
     if list(command[1:3]) != ["-m", "ipykernel_launcher"] or not _is_ours(command[0]): return f"its kernelspec runs {' '.join(command[:3])}"
     if odd := [n for n in _SAME if env.get(n, "") != os.environ.get(n, "")]: return f"it has its own {' and '.join(odd)}"
-    if odd := [n for n in AT_START if env.get(n)]: return f"{' and '.join(odd)} can be set only for a new interpreter"
     if odd := [n for n, value in options.items() if n not in _KNOWN and value]: return f"a fork does not know {', '.join(odd)}"
     if any(options.get(n) in (subprocess.PIPE, subprocess.STDOUT) for n in ("stdin", "stdout", "stderr")): return "its output goes to a pipe"
     cwd = options.get("cwd")
@@ -250,7 +225,7 @@ def fork_kernel(command: Sequence[str],  # python -m ipykernel_launcher -f ...
                 independent: bool = False,  # outlives this process
                 ) -> ForkedProcess:
     "A kernel forked from the forkserver of kernels, which is started if need be."
-    path, streams = forkserver_path(KERNELS), [_stream(stdout, 1), _stream(stderr, 2)]
+    path, streams = forkserver_path(KERNELS, env), [_stream(stdout, 1), _stream(stderr, 2)]
     arguments = {"command": list(command), "asker": None if independent else ProcessId.me().to_dict()}
     if not independent: env = {**env, "JPY_PARENT_PID": str(os.getpid())}
     try:

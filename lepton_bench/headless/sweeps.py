@@ -10,6 +10,7 @@ __all__ = ['SweepTable', 'Sweep', 'at_once', 'check_limits', 'check_devices', 'c
 import os
 import socket
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -246,10 +247,12 @@ def begin_driver(arguments: dict, fds: list[int]) -> None:
     from lepton_bench.headless.kernels import KERNELS
     from lepton_bench.workers.forkserver import fork, forkserver_runs, spawn
     target = "lepton_bench.headless.driver:driver_body"
-    if not settings().forkserver: spawn(target, arguments, fds)
-    else:
+    if settings().forkserver:
         if not forkserver_runs(KERNELS): Waiting().say("starting a forkserver: it imports torch, once for all kernels of this environment")
-        fork(target, arguments, fds, flavour=KERNELS)
+        try: fork(target, arguments, fds, flavour=KERNELS)
+        except BenchError as e: warnings.warn(f"{e}; going on without a forkserver: slower, same results", stacklevel=4)
+        else: return
+    spawn(target, arguments, fds)
 
 def pack_study(study: Any) -> int:
     "A study as a file that only the driver sees."

@@ -113,14 +113,14 @@ class Agent:
 def do_start(self: Agent, header: dict, payload: bytes) -> None:
     "Start a new generation of ranks."
     self.generation, self.ranks = header["generation"], {}
+    told = {"op": "start", "target": "lepton_bench.workers.rank:rank_body", "variables": header.get("variables")}
     for spec in header["ranks"]:
         ours, theirs = stream_pair()
         rank, lease = spec["rank"], self.leases.get(spec["device"])
         others = [fd for device, fd in self.leases.items() if device != spec["device"]] if header.get("whole") and rank == 0 else []
         self.ranks[rank] = RankHandle(rank, ours, spec["device"])
         log = str(self.folder/f"rank-{rank}.log")
-        self.forkserver.send({"op": "start", "rank": rank, "target": "lepton_bench.workers.rank:rank_body", "log": log},
-                             fds=[theirs.fileno(), *([lease] if lease is not None else []), *others])
+        self.forkserver.send({**told, "rank": rank, "log": log}, fds=[theirs.fileno(), *([lease] if lease is not None else []), *others])
         theirs.close()
         ours.send({"op": "start", "stacks": str(self.folder/f"stacks-{rank}.txt"), **spec})
 

@@ -26,6 +26,7 @@ from typing import Any
 from ..errors import LaunchError
 from ..pickling import dumps_back
 from .agent import rendezvous_environment
+from .start_variables import standing
 
 # %% ../../nbs/workers/39_cells.ipynb #c004
 def parse_ranks(text: str,  # "0,2-3"; empty: all
@@ -259,7 +260,10 @@ class Desk:
         if self.crew.broken:
             turn.lose(turn.header["ranks"], "refused", self.crew.broken)
             return self.finish()
-        if not (self.crew.grouped and self.crew.living): return self.crew.start(True)
+        wanted = standing(turn.header["context_data"]["env"])
+        if not (self.crew.grouped and self.crew.living) or (not self.crew.used and not self.crew.suits(True, variables=wanted)):
+            return self.crew.start(True, variables=wanted)
+        if note := self.crew.take_note() or self.crew.blind_to(wanted): turn.header["note"] = note
         turn.sent, self.crew.used = True, True
         env = rendezvous_environment("127.0.0.1", self.crew.store.port, "cells", 0, 0)
         self.nodes.receive({"op": "cell", "cell_env": env, **turn.header}, turn.payload)

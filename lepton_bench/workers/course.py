@@ -109,6 +109,7 @@ def dispatch(self: Course, launch: Launch) -> None:
         self.crew.contexts.add(launch.header["context"])
         header["context_data"] = launch.context
     header["run_env"] = rendezvous_environment(self.nodes.host, self.crew.store.port, launch.run, launch.attempt, launch.max_restarts)
+    if note := self.crew.take_note(): header["note"] = note
     where = {"run": launch.run, "directory": str(launch.directory), "attempt": launch.attempt, "payload_file": launch.payload_file}
     self.nodes.receive({"op": "run", **where, **header}, b"" if launch.payload_file else launch.payload)
     if launch.attempt: remove_asides(launch.directory)  # what the last attempt left half written

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..runs.metrics import MetricsWriter
 from ..runs.ring import last_values
 from ..runs.store import RunWriter, log_path
 from .channel import require
+from .start_variables import standing
 
 # %% ../../nbs/workers/34_launches.ipynb #c004
 def describe_status(status: int) -> str:  # as from os.waitstatus_to_exitcode
@@ -190,7 +191,11 @@ class Launch:
     @property
     def whole(self) -> bool: return self.kind == "notebook"
     @property
-    def crew(self) -> tuple[bool, bool]: return self.grouped, self.whole
+    def crew(self) -> tuple[bool, bool, dict[str, str]]: return self.grouped, self.whole, self.variables
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        "What the caller has set of the variables that ranks are replaced for."
+        return standing(self.context.get("env", {}))
     @property
     def max_restarts(self) -> int: return self.header["options"]["max_restarts"]
     @property

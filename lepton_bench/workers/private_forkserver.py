@@ -20,6 +20,7 @@ from functools import partial
 from ..processes import ProcessId, children, end_children, set_parent_death_signal, set_subreaper
 from .channel import Stream
 from .forkserver import Body, enter_child, find_target, preload_rest
+from .start_variables import sees, with_variables
 
 # %% ../../nbs/workers/15_private_forkserver.ipynb #c004
 class _Enough(BaseException): "The end has come while something was imported."
@@ -40,7 +41,7 @@ class PrivateForkserver:
     def start(self, request: dict) -> Body | None:
         "Start one rank: descriptors are its socket and, if it has one, its device's lease."
         fds = self.stream.take_fds(request)
-        pid = self._spawn(request, fds) if self.spawns else os.fork()
+        pid = self._spawn(request, fds) if self.spawns or not sees(request.get("variables")) else os.fork()
         if pid == 0: return self._become_rank(request, fds)
         for fd in fds: os.close(fd)
         self.ranks[pid] = request["rank"]
@@ -49,14 +50,15 @@ class PrivateForkserver:
 
     def _spawn(self, request: dict, fds: list[int]) -> int:
         text = json.dumps({"target": request["target"], "arguments": {**request, "parent": os.getpid()}, "fds": fds, "sys_path": sys.path})
-        self._spawned.append(subprocess.Popen([sys.executable, "-m", "lepton_bench.workers.forkserver", "--target", text], pass_fds=fds))
+        command, env = [sys.executable, "-m", "lepton_bench.workers.forkserver", "--target", text], with_variables(os.environ, request.get("variables"))
+        self._spawned.append(subprocess.Popen(command, pass_fds=fds, env=env))
         return self._spawned[-1].pid
 
     def _become_rank(self, request: dict, fds: list[int]) -> Body:
         parent = os.getppid()
         self.stream.sock.close()
         for fd in (*self.leases, *self.stream.take_fds({"fds": 1 << 20})): os.close(fd)  # a rank holds its own device only
-        enter_child(dict(os.environ), os.getcwd(), list(sys.path))
+        enter_child(with_variables(os.environ, request.get("variables")), os.getcwd(), list(sys.path))
         return partial(find_target(request["target"]), {**request, "parent": parent}, fds)
 
     def reap(self) -> None:

@@ -129,7 +129,7 @@ def start_supervisor(spec: Spec, fds: Sequence[int]  # the notify socket, and le
     target = "lepton_bench.workers.program:supervisor_body"
     if settings().forkserver:
         try: return fork(target, {"spec": asdict(spec)}, fds)
-        except BenchError as e: warnings.warn(f"{e}\nGoing on without a forkserver: slower, same results.", stacklevel=3)
+        except BenchError as e: warnings.warn(f"{e}; going on without a forkserver: slower, same results", stacklevel=3)
     return spawn(target, {"spec": asdict(replace(spec, spawns=True))}, fds)
 
 def come_back(spec: Spec, own: bool, terminated: threading.Event) -> None:

@@ -33,6 +33,7 @@ from .links import RemoteServer
 from .nodes import Nodes
 from .recorder import Recorder, what_was_launched
 from .stalls import ask_stacks
+from .start_variables import standing
 
 # %% ../../nbs/workers/37_supervisor.ipynb #b1cfbee0
 class Supervisor:
@@ -69,6 +70,7 @@ class Supervisor:
         self.ask_fate: Callable[[], str] = lambda: ""  # its scheduler: "aside" if it will start it again, "stopped" if it ends it
         self.course.fate = self.fate
         self.last_slow = 0.
+        crew.variables = standing(os.environ)
         if spec.warm and not spec.beat: crew.start(True)  # else when everybody has been told that it is there
 
     @property
@@ -186,7 +188,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Fresh ranks; a run in progress is stopped."
     if self.course.current: self.course.stop(self.course.current)
-    elif self.crew.settled: self.crew.start(True)
+    elif self.crew.settled: self.crew.start(True, variables=self.crew.wanted)
     self.publish()
     self.server.reply(to, {})
 
