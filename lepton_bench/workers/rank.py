@@ -10,6 +10,7 @@ __all__ = ['is_rank', 'LogWriter', 'NoInput', 'open_output', 'add_sources', 'des
 import ctypes
 import errno
 import faulthandler
+import gc
 import importlib.util
 import io
 import linecache
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import lepton_bench
+from ..child_processes import enter_folder, install, leave_to_python
 from ..errors import LaunchError
 from ..main_module import borrowed_main, new_main, receive
 from ..pickling import dumps_back
@@ -168,6 +170,7 @@ def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
 # %% ../../nbs/workers/32_rank.ipynb #c025
 def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit code
     "Run a script or module as the main program."
+    leave_to_python()
     try:
         code, main = _script_code(message)
         exec(code, main.__dict__)
@@ -221,6 +224,7 @@ class Worker:
         sys.path[:] = caller["sys_path"]
         try: os.chdir(caller["cwd"])
         except OSError as e: warnings.warn(f"the folder {caller['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
+        enter_folder()
 
     def enter(self, message: dict) -> None:
         "Become part of a run: its environment, its log, its ring."
@@ -325,8 +329,9 @@ def set_threads(count: int  # this device's share of the cores
 
 # %% ../../nbs/workers/32_rank.ipynb #c030
 def tidy() -> None:
-    "Between runs: give unused device memory back."
+    "Between runs: give back what the run held, also in cycles such as a function and its `__main__`, and unused device memory."
     import torch
+    gc.collect()
     if torch.cuda.is_initialized(): torch.cuda.empty_cache()
 
 # %% ../../nbs/workers/32_rank.ipynb #c031
@@ -343,5 +348,6 @@ def rank_body(arguments: dict, fds: list[int]) -> None:
     open_output()
     new_main()  # a rank's `__main__` is not the forkserver
     receive(registers=True, shares=False)  # what is pushed there has a name, and its own variables
+    install()
     local_modules()  # what is imported by now is not the person's
     Worker(Stream(socket.socket(fileno=fds[0])), fds[1:]).serve()
