@@ -17,6 +17,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from .coroutines import refuse_generator
 from .errors import LaunchError
 from .main_module import CACHED
 from .pickling import dumps
@@ -135,7 +136,9 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
              ) -> tuple[str, Any]:  # "function" | "script" | "notebook" | "module", and the target itself
     "What kind of thing is to be launched."
     if isinstance(target, types.ModuleType): return "module", target.__name__
-    if callable(target): return "function", target
+    if callable(target):
+        refuse_generator(target)
+        return "function", target
     if not isinstance(target, (str, os.PathLike)):
         raise LaunchError(f"a {type(target).__name__} cannot be launched: pass a function, the path of a script, or a module's name")
     text = os.fspath(target)

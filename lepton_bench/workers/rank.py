@@ -29,6 +29,7 @@ from typing import Any
 
 import lepton_bench
 from ..child_processes import enter_folder, install, leave_to_python
+from ..coroutines import call
 from ..errors import LaunchError
 from ..main_module import borrowed_main, new_main, receive
 from ..pickling import dumps_back
@@ -93,10 +94,12 @@ _HINTS = {
         "gives fresh ranks, without what earlier launches left in memory; lb.devices() shows who else is on the device.",
 }
 
+_NOT_SHOWN = ("lepton_bench.workers.rank", "lepton_bench.coroutines", "asyncio.")  # modules between us and the person's first frame
+
 def describe_error(error: BaseException) -> dict:
     "Type, message and traceback of an error, from the person's first frame on."
     tb = error.__traceback__
-    while tb and tb.tb_frame.f_globals.get("__name__") == "lepton_bench.workers.rank": tb = tb.tb_next
+    while tb and str(tb.tb_frame.f_globals.get("__name__")).startswith(_NOT_SHOWN): tb = tb.tb_next
     text = "".join(traceback.format_exception(type(error), error, tb))
     try: message = str(error)
     except Exception as e: message = f"<its text cannot be had: {type(e).__name__}>"
@@ -127,7 +130,7 @@ def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, a
     "Load a function, call it, pack what it returns."
     try:
         function, args, kwargs = pickle.loads(payload)
-        result = function(*args, **kwargs)
+        result = call(function, args, kwargs)
         flush_metrics()
     except StepAside: return {"status": "aside"}, b""
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, b""
