@@ -2741,6 +2741,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'lepton_bench/runs/ring.py'),
                                         'lepton_bench.runs.ring.last_values': ('runs/ring.html#last_values', 'lepton_bench/runs/ring.py'),
                                         'lepton_bench.runs.ring.log': ('runs/ring.html#log', 'lepton_bench/runs/ring.py'),
+                                        'lepton_bench.runs.ring.log_values': ('runs/ring.html#log_values', 'lepton_bench/runs/ring.py'),
                                         'lepton_bench.runs.ring.record_type': ('runs/ring.html#record_type', 'lepton_bench/runs/ring.py'),
                                         'lepton_bench.runs.ring.set_ring': ('runs/ring.html#set_ring', 'lepton_bench/runs/ring.py'),
                                         'lepton_bench.runs.ring.shrink_ring': ('runs/ring.html#shrink_ring', 'lepton_bench/runs/ring.py')},
