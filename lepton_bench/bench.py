@@ -100,14 +100,14 @@ class Allocation:
         warning = f"\n{info['warning']}" if info["warning"] else ""
         return f"Allocation {self.name}: {self.count} ranks on {', '.join(info['labels'])}, {info['state']}{run}{until_text(info)}{warning}"
 
-    def options(self, **changes: Any  # name, max_restarts, retry_exceptions, stall_after, process_group, output
+    def options(self, /, **changes: Any  # name, max_restarts, retry_exceptions, stall_after, process_group, output
                 ) -> "Launcher":
         "The same allocation with options for its launches."
         return Launcher(self, _options(Options(), changes))
 
     def launch(self,
                target: Any,  # a function; a script's path or a module's name with args=[...]
-               *args: Any, **kwargs: Any  # the function's own
+               /, *args: Any, **kwargs: Any  # the function's own
                ) -> Run:
         "Run something on every rank; returns at once."
         return Launcher(self, Options()).launch(target, *args, **kwargs)
@@ -142,9 +142,9 @@ class Launcher:
     allocation: Allocation
     chosen: Options
 
-    def options(self, **changes: Any) -> "Launcher": return Launcher(self.allocation, _options(self.chosen, changes))
+    def options(self, /, **changes: Any) -> "Launcher": return Launcher(self.allocation, _options(self.chosen, changes))
 
-    def launch(self, target: Any, *args: Any, **kwargs: Any) -> Run:
+    def launch(self, target: Any, /, *args: Any, **kwargs: Any) -> Run:
         "Run something on every rank; returns at once."
         kind, found = classify(target)
         carry = self.carried(kind)

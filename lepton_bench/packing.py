@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from typing import Any
 
+from .coroutines import refuse_generator
 from .errors import LaunchError
 from .main_module import CACHED
 from .paths import user_path
@@ -136,7 +137,9 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
              ) -> tuple[str, Any]:  # "function" | "script" | "notebook" | "module", and the target itself
     "What kind of thing is to be launched."
     if isinstance(target, types.ModuleType): return "module", target.__name__
-    if callable(target): return "function", target
+    if callable(target):
+        refuse_generator(target)
+        return "function", target
     if not isinstance(target, (str, os.PathLike)):
         raise LaunchError(f"a {type(target).__name__} cannot be launched: pass a function, the path of a script, or a module's name")
     path, text = user_path(target, "target", LaunchError), os.fspath(target)

@@ -137,6 +137,7 @@ class Run:
         steps = f", {unit_of(r.kind)} {done:.0f}" + (f" of {total:.0f}" if total else "") if done else ""
         where = f"{r.world_size} ranks on {r.allocation}" if r.allocation else f"on {', '.join(r.devices) or 'no device'}"
         why = f"\n{explain(r).splitlines()[0]}\nrun.result() raises it with its traceback, run.logs() has what was printed" if r.status == "failed" else ""
+        if r.status == "stalled" and r.reason: why = f"\n{r.reason}\nrun.stacks() shows where its ranks stand, run.logs() what they printed, run.stop() ends it"
         return f"Run {self.id} ({r.name}): {r.status}{steps}, {where}{why}"
 
     def _client(self) -> Client: return connect(self.allocation or self.record.allocation or "")

@@ -237,3 +237,13 @@ stat, f = lb.get_run({kernel.value('run.id')!r}).result()
 print(stat.half().loss, f(1), 'Stat' in globals() and type(stat) is Stat)"""
     for defined, said in (("", "4.5 2 False"), (DEFINITIONS, "4.5 2 True")):
         assert subprocess.run([sys.executable, "-c", read.format(defined)], capture_output=True, text=True, check=True).stdout.split() == said.split()
+
+
+def test_what_a_run_held_is_given_back(kernel):
+    kernel.run("""
+import weakref
+class Held: pass
+held = Held()
+def hold(): torch.held = weakref.ref(held); return torch.held() is held
+def is_held(): return torch.held() is not None
+assert on_ranks(hold) == [True]*2 and on_ranks(is_held) == [False]*2""")

@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ..child_processes import install
 from ..errors import BenchError
 from ..processes import ProcessId
 from ..resources.held import HELD, LENDER, held_variables
@@ -115,6 +116,7 @@ def _run_kernel() -> None:
     import lepton_bench
     app = IPKernelApp.instance(parent_handle=1)
     app.initialize(sys.argv[1:])
+    install()
     lepton_bench._enter_notebook()  # magics, as if it were imported in this notebook
     app.start()
 

@@ -52,11 +52,11 @@ class RankKeeper:
     @done.setter
     def done(self, cells: int) -> None:
         "So many cells are done."
-        from lepton_bench.runs.ring import log
+        from lepton_bench.runs.ring import log_values
         from lepton_bench.workers.in_run import progress
         progress(cells, self.total)
         values = read_recorded(self.directory)
-        if new := {n: v for n, v in values.items() if isinstance(v, int | float) and self.shown.get(n) != v}: log(step=cells, **new)
+        if new := {n: v for n, v in values.items() if isinstance(v, int | float) and self.shown.get(n) != v}: log_values(cells, new)
         self.shown = values
 
     def end(self, status: str, reason: str, error: dict | None = None) -> None:

@@ -7,6 +7,7 @@ __all__ = ['Conversation', 'group_values', 'label_text', 'show_values', 'show_fi
            'CellSyntaxError', 'check_source', 'run_ranks', 'pull_from_ranks', 'push_to_ranks', 'register']
 
 # %% ../../nbs/jupyter/61_magics.ipynb #c002
+import ast
 import base64
 import os
 import pickle
@@ -161,7 +162,7 @@ CellSyntaxError.__name__ = "SyntaxError"  # front ends know it by this name
 def check_source(source: str, name: str) -> None:
     "What is no Python is said here, before any rank is asked."
     __tracebackhide__ = True
-    try: compile(source, name, "exec")
+    try: compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as e:
         line = (e.text or "").strip()
         if line.startswith(("%", "!", "?")) or line.endswith("?"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import lepton_bench
 from ..bench import Allocation, allocations_directory, devices, own_allocations
+from ..coroutines import refuse_generator
 from ..errors import AllocationError, BenchError, LaunchError
 from .forms import arguments, call_source, filled_in, form_fields, reach
 from .cell_page import Markup, Page, button, error_text, faint, field_markup, join, tag
@@ -180,6 +181,7 @@ class Launcher:
     def __init__(self, function: Callable,
                  allocation: Allocation | None = None,  # None: the notebook's current one
                  ):
+        refuse_generator(function)
         self.function, self.given = function, allocation
         self.page, self.taking, self.lock = Page(self), Taking(self._taken), threading.RLock()
         self.fields, self.values, self.tried = form_fields(function, self.space), dict[str, Any](), False

@@ -10,6 +10,7 @@ __all__ = ['parse_ranks', 'split_last', 'tensor_digest', 'describe_value', 'keep
 import ast
 import base64
 import hashlib
+import inspect
 import io
 import linecache
 import os
@@ -23,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..coroutines import run_in_cell
 from ..errors import LaunchError
 from ..pickling import dumps_back
 from .agent import rendezvous_environment
@@ -46,10 +48,11 @@ def parse_ranks(text: str,  # "0,2-3"; empty: all
 # %% ../../nbs/workers/39_cells.ipynb #c007
 def split_last(source: str, name: str) -> tuple[Any, Any]:  # code to execute; code to evaluate, or None
     "A cell's statements, and its last expression."
-    tree = ast.parse(source, name)
+    tree = compile(source, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     last = tree.body[-1] if tree.body and isinstance(tree.body[-1], ast.Expr) and not source.rstrip().endswith(";") else None
     if last is not None: tree.body.pop()
-    return compile(tree, name, "exec"), compile(ast.Expression(last.value), name, "eval") if isinstance(last, ast.Expr) else None
+    statements = compile(tree, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return statements, compile(ast.Expression(last.value), name, "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) if isinstance(last, ast.Expr) else None
 
 # %% ../../nbs/workers/39_cells.ipynb #c010
 def tensor_digest(tensor: Any,  # torch.Tensor
@@ -141,6 +144,11 @@ def _error(e: BaseException, name: str, label: str) -> dict:
     text = "".join(traceback.format_exception(type(e), e, tb or e.__traceback__)).replace(f'File "{name}", line', f"{label}, line")
     return {"type": type(e).__name__, "message": str(e), "traceback": text}
 
+def _evaluate(code: Any, space: dict) -> Any:
+    "Run code that may have `await` at its top level, as in IPython."
+    found = eval(code, space)
+    return run_in_cell(found) if code.co_flags & inspect.CO_COROUTINE else found
+
 def run_cell(source: str,  # the cell's text
              space: dict,  # the variables it sees and leaves behind
              name: str = "<ranks>",  # its file name
@@ -152,8 +160,8 @@ def run_cell(source: str,  # the cell's text
     linecache.cache[name] = (len(source), None, source.splitlines(True), name)
     try:
         statements, last = split_last(source, name)
-        exec(statements, space)
-        value = eval(last, space) if last else None
+        _evaluate(statements, space)
+        value = _evaluate(last, space) if last else None
         found: dict[str, Any] = {"status": "done", "value": None if value is None else describe_value(value)}
     except KeyboardInterrupt as e: found = {"status": "stopped", "error": _error(e, name, label)}
     except BaseException as e: found = {"status": "failed", "error": _error(e, name, label)}

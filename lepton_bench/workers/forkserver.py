@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import lepton_bench
+from ..child_processes import enter_folder
 from ..errors import BenchError
 from ..processes import ProcessId, private_directory
 from ..settings import settings
@@ -107,6 +108,7 @@ def enter_child(env: dict[str, str], cwd: str, path: list[str]) -> None:
     set_environment(env)
     try: os.chdir(cwd)
     except OSError: os.chdir("/")
+    enter_folder()
     sys.path[:] = path
     reseed()
 

@@ -96,12 +96,13 @@ class Activity:
     seen: Any = None  # what was looked at
     looked: float = 0.  # when it was last looked at how much was printed
     asked: bool = False  # whether its ranks were asked where they stand
-    stall: dict = field(default_factory=dict)  # since (unix seconds), stacks, odd: of a run that is stalled
+    error: str | None = None  # the error that was printed last, if nothing came after it; None: nobody has looked
+    stall: dict = field(default_factory=dict)  # since (unix seconds), stacks, odd, error: of a run that is stalled
 
     def note(self, seen: Any,  # everything that changes while a run goes on
              now: float | None = None) -> None:
         "Take a look at a run."
-        if seen != self.seen: self.seen, self.last, self.asked, self.stall = seen, time.monotonic() if now is None else now, False, {}
+        if seen != self.seen: self.seen, self.last, self.asked, self.error, self.stall = seen, time.monotonic() if now is None else now, False, None, {}
 
     def stalled(self, limit: float,  # seconds; 0: never
                 now: float | None = None) -> bool:
@@ -200,6 +201,11 @@ class Launch:
     def max_restarts(self) -> int: return self.header["options"]["max_restarts"]
     @property
     def status(self) -> str: return "stalled" if self.watch.stall else "running"
+    @property
+    def reason(self) -> str | None:
+        "Why it is stalled, if an error that somebody printed says so."
+        error = self.watch.stall.get("error")
+        return f"nothing has come since an error was printed: {error.splitlines()[-1]}" if error else None
     @property
     def at_step(self) -> int | float | None:
         "How far it is, by the steps that were logged or by `progress`."

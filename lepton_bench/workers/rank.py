@@ -10,6 +10,7 @@ __all__ = ['is_rank', 'LogWriter', 'NoInput', 'open_output', 'open_streams', 'ad
 import ctypes
 import errno
 import faulthandler
+import gc
 import importlib.util
 import io
 import linecache
@@ -28,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import lepton_bench
+from ..child_processes import enter_folder, install, leave_to_python
+from ..coroutines import call
 from ..errors import LaunchError
 from ..main_module import borrowed_main, new_main, receive
 from ..pickling import dumps_back
@@ -101,10 +104,12 @@ _HINTS = {
         "gives fresh ranks, without what earlier launches left in memory; lb.devices() shows who else is on the device.",
 }
 
+_NOT_SHOWN = ("lepton_bench.workers.rank", "lepton_bench.coroutines", "asyncio.")  # modules between us and the person's first frame
+
 def describe_error(error: BaseException) -> dict:
     "Type, message and traceback of an error, from the person's first frame on."
     tb = error.__traceback__
-    while tb and tb.tb_frame.f_globals.get("__name__") == "lepton_bench.workers.rank": tb = tb.tb_next
+    while tb and str(tb.tb_frame.f_globals.get("__name__")).startswith(_NOT_SHOWN): tb = tb.tb_next
     text = "".join(traceback.format_exception(type(error), error, tb))
     try: message = str(error)
     except Exception as e: message = f"<its text cannot be had: {type(e).__name__}>"
@@ -135,7 +140,7 @@ def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, a
     "Load a function, call it, pack what it returns."
     try:
         function, args, kwargs = pickle.loads(payload)
-        result = function(*args, **kwargs)
+        result = call(function, args, kwargs)
         flush_metrics()
     except StepAside: return {"status": "aside"}, b""
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, b""
@@ -178,6 +183,7 @@ def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
 # %% ../../nbs/workers/32_rank.ipynb #c025
 def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit code
     "Run a script or module as the main program."
+    leave_to_python()
     try:
         code, main = _script_code(message)
         exec(code, main.__dict__)
@@ -231,6 +237,7 @@ class Worker:
         sys.path[:] = caller["sys_path"]
         try: os.chdir(caller["cwd"])
         except OSError as e: warnings.warn(f"the folder {caller['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
+        enter_folder()
 
     def enter(self, message: dict) -> None:
         "Become part of a run: its environment, its log, its ring."
@@ -340,8 +347,9 @@ def with_threads(env: Mapping[str, str],  # the caller's
 
 # %% ../../nbs/workers/32_rank.ipynb #c030
 def tidy() -> None:
-    "Between runs: give unused device memory back."
+    "Between runs: give back what the run held, also in cycles such as a function and its `__main__`, and unused device memory."
     import torch
+    gc.collect()
     if torch.cuda.is_initialized(): torch.cuda.empty_cache()
 
 # %% ../../nbs/workers/32_rank.ipynb #c031
@@ -358,5 +366,6 @@ def rank_body(arguments: dict, fds: list[int]) -> None:
     open_output()
     new_main()  # a rank's `__main__` is not the forkserver
     receive(registers=True, shares=False)  # what is pushed there has a name, and its own variables
+    install()
     local_modules()  # what is imported by now is not the person's
     Worker(Stream(socket.socket(fileno=fds[0])), fds[1:]).serve()

@@ -248,7 +248,7 @@ def note_wait(launch: Launch) -> None:
         launch.writer.update(status="waiting", restarts=list(launch.restarts))
 
 def note_course(launch: Launch) -> None:
-    if (extra := launch.glance()) and launch.writer: launch.writer.update(status=launch.status, steps=launch.at_step, extra=extra)
+    if (extra := launch.glance()) and launch.writer: launch.writer.update(status=launch.status, reason=launch.reason, steps=launch.at_step, extra=extra)
 
 def note_end(recorder: Recorder, launch: Launch, end: dict) -> None:
     "What the record will say of an end."
