@@ -79,6 +79,7 @@ function Numbers({ model, trans }: Props): JSX.Element {
   const fields = [
     { name: 'devices', label: trans.__('Devices each'), help: devices ? trans.__('Each set’s kernel holds so many; here are %1. 0: none.', devices) : '', required: true },
     { name: 'parallel', label: trans.__('At once'), help: atOnce ? trans._n('Empty: as many as the devices allow, %1.', 'Empty: as many as the devices allow, %1.', atOnce) : trans.__('Empty: as many as fit.'), required: false },
+    { name: 'repeats', label: trans.__('Repeats'), help: trans.__('How often each set is run, with another seed where the notebook has a parameter seed or repeat. Empty: once.'), required: false },
     { name: 'retries', label: trans.__('Retries'), help: trans.__('More attempts for a set that fails. Empty: none.'), required: false }
   ] as const;
   return (
