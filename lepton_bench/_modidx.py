@@ -641,6 +641,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'lepton_bench/headless/execution.py'),
                                                  'lepton_bench.headless.execution.Limits.explain': ( 'headless/execution.html#limits.explain',
                                                                                                      'lepton_bench/headless/execution.py'),
+                                                 'lepton_bench.headless.execution._file': ( 'headless/execution.html#_file',
+                                                                                            'lepton_bench/headless/execution.py'),
                                                  'lepton_bench.headless.execution._kernel_of': ( 'headless/execution.html#_kernel_of',
                                                                                                  'lepton_bench/headless/execution.py'),
                                                  'lepton_bench.headless.execution.execute': ( 'headless/execution.html#execute',
