@@ -216,6 +216,7 @@ def sweep(notebook: Annotated[str, typer.Argument(help="The notebook.")],
           parameter: _Parameters = None,
           devices_each: Annotated[int, typer.Option(help="Devices that one set's kernel holds; 0: none.")] = 1,
           parallel: Annotated[int | None, typer.Option(help="At most so many sets at once; otherwise as many as there are devices.")] = None,
+          repeats: Annotated[int, typer.Option(min=1, help="How often each set is run; a parameter named repeat or seed tells the times apart.")] = 1,
           retries: Annotated[int, typer.Option(min=0, help="More attempts for a set that fails.")] = 0,
           timeout: Annotated[float | None, typer.Option(help="Seconds for one set.")] = None,
           cell_timeout: Annotated[float | None, typer.Option(help="Seconds for one cell.")] = None,
@@ -232,11 +233,12 @@ def sweep(notebook: Annotated[str, typer.Argument(help="The notebook.")],
     from lepton_bench.headless.notebooks import parse_values
     from lepton_bench.headless.sweeps import sweep as start
     space = {name: parse_values(text) for name, text in _pairs(parameter or []).items()}
-    found = start(notebook, space, devices_each=devices_each, parallel=parallel, retries=retries, timeout=timeout, cell_timeout=cell_timeout, output=output,
-                  kernel=kernel, kind=kind, memory=memory, changed=changed, engine=engine, **_given(option))
+    found = start(notebook, space, devices_each=devices_each, parallel=parallel, repeats=repeats, retries=retries, timeout=timeout,
+                  cell_timeout=cell_timeout, output=output, kernel=kernel, kind=kind, memory=memory, changed=changed, engine=engine, **_given(option))
     if detach: return print(f"sweep {found.id}: lepton-bench logs -f {found.id}, lepton-bench stop {found.id}; the same command follows it")
     code = _stream(found, quiet=as_json)
     _show(found.table(), as_json)
+    if repeats > 1 and not as_json: print(f"\n{found.summary()!r}")
     raise typer.Exit(code)
 
 # %% ../nbs/65_cli.ipynb #628f68c4

@@ -81,3 +81,18 @@ def test_it_says_what_it_waits_for(tmp_path):
         assert "in-the-way" in lb.get_run(newest("waits").id).logs() and newest("waits").status == "waiting"
     assert process.wait(60) == 0 and newest("waits").status == "done"
     assert (tmp_path/"stderr").read_text().count("waiting for") == 1, "once, while nothing but the time changes"
+
+
+def test_a_notebook_that_is_no_file(tmp_path):
+    "papermill reads standard input and takes notebooks in memory, and writes to standard output; none of these is a file beside us."
+    notebook = write_notebook(tmp_path/"memory.ipynb", "x = 0", "print('x is', x)")
+    before = {r.id for r in list_runs()}
+    done = subprocess.run([sys.executable, "-m", "papermill", "-", "-", "--engine", "lepton", "--no-progress-bar"], input=notebook.read_text(),
+                          capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0 and "x is 0" in done.stdout, done.stderr
+    code = ("import nbformat, papermill; nb = nbformat.read('memory.ipynb', as_version=4)\n"
+            "papermill.execute_notebook(nb, None, {'x': 5}, engine_name='lepton', progress_bar=False)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [r for r in list_runs() if r.id not in before]
+    assert [(r.name, r.status, r.extra["output"]) for r in found] == [("notebook", "done", None)]*2

@@ -64,6 +64,14 @@ lb.record("node", os.environ["SLURMD_NODENAME"])""")
     assert "x=1: failed" in sweep.logs() and "it will be tried again" in sweep.logs() and not list(sweep.directory.glob("arrays/*/*.beat"))
 
 
+def test_repetitions_are_elements_of_their_own(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path/"train.ipynb", "x = 0\nrepeat = 0", "import lepton_bench as lb\nlb.record('said', 10*x + repeat)")
+    sweep = lb.sweep(notebook, {"x": [1, 2]}, engine="slurm", time=5).wait(patience(60))
+    had = [s.run for s in sweep.sets]
+    sweep = lb.sweep(notebook, {"x": [1, 2]}, engine="slurm", time=5, repeats=2).wait(patience(60))
+    assert status(sweep) == ["done"]*4 and [s.values["said"] for s in sweep.sets] == [10, 20, 11, 21] and [s.run for s in sweep.sets[:2]] == had
+
+
 def test_a_killed_driver_and_the_next_one(tmp_path: Path, cluster: SlurmCluster) -> None:
     "What runs goes on, what waits waits; the next start takes in what was done meanwhile, and does nothing twice."
     notebook, space = write_notebook(tmp_path/"train.ipynb", "x = 0", WAITS), {"x": [0, 1, 2, 3]}

@@ -169,6 +169,7 @@ export interface SweepOptions {
   space: Record<string, unknown[]>;
   devices_each?: number;
   parallel?: number;
+  repeats?: number; // how often each set is run
   retries?: number;
   output?: string;
   changed?: Changed;

@@ -126,20 +126,23 @@ test('the notebook is saved before it is read, and again before it runs', async 
 test('options stand in the command and go to the server', async () => {
   model.setOption('devices', '2');
   model.setOption('parallel', '1');
+  model.setOption('repeats', '3');
   model.setOption('retries', '3');
   model.setOption('output', 'my runs');
   model.setOption('changed', 'keep');
   model.set('augment', 'True, False');
   assert.equal(
     model.command,
-    "lepton-bench sweep work/train.ipynb -p augment=True,False --devices-each 2 --parallel 1 --retries 3 --output 'my runs' --changed keep"
+    "lepton-bench sweep work/train.ipynb -p augment=True,False --devices-each 2 --parallel 1 --repeats 3 --retries 3 --output 'my runs' --changed keep"
   );
+  assert.equal(model.count, 6, 'each of two sets three times');
   await model.submit();
   assert.deepEqual(net.requests[net.requests.length - 1].body, {
     path: 'work/train.ipynb',
     space: { augment: [true, false] },
     devices_each: 2,
     parallel: 1,
+    repeats: 3,
     retries: 3,
     output: 'my runs',
     changed: 'keep'
@@ -156,6 +159,7 @@ test('what is wrong is not sent', async () => {
     ['devices', '3'],
     ['devices', ''],
     ['parallel', '0'],
+    ['repeats', '0'],
     ['retries', 'often']
   ] as const) {
     model.setOption(name, text);

@@ -219,8 +219,7 @@ def take_up(directory: Path, plan: Plan, earlier: Sequence[Set]) -> None:
         log = directory/"arrays"/str(old.array)/f"{old.index % size}.log"
         record, ended = own_record(old), None if goes_on else element_outcome(old, element, log, True)
         if keeps and ended is None and (element or (record and not record.finished)): continue  # it is looked at again
-        again = Set(now.index, now.parameters, run=now.run, output=now.output)
-        plan.sets[plan.sets.index(now)] = replace(ended, index=now.index) if ended and ended.status == "done" and same else again
+        plan.sets[plan.sets.index(now)] = replace(ended, index=now.index) if ended and ended.status == "done" and same else now.anew()
     if unwanted: cancel_and_wait(sweep, unwanted)
 
 def cancel_and_wait(sweep: str, unwanted: dict[tuple[int, int], str],  # (array, number) -> job

@@ -72,7 +72,7 @@ def open_keeper(plan: Plan, found: Set, sweep: str, reason: str = "", **about: A
     "The keeper of a set's run: of its first attempt, or of the next."
     directory = runs_directory()/(found.run or "")
     if (directory/"run.json").exists(): return begin_again(directory, reason, **about)
-    return begin(Path(found.notebook or plan.notebook), found.parameters, Path(plan.output)/found.output, parent=sweep, directory=directory,
+    return begin(Path(found.notebook or plan.notebook), found.given, Path(plan.output)/found.output, parent=sweep, directory=directory,
                  source=source_of(plan, found, sweep), set=found.index, **about)
 
 def execute_set(plan: Plan, found: Set, sweep: str, devices: int,  # that its kernel is to hold
@@ -84,7 +84,7 @@ def execute_set(plan: Plan, found: Set, sweep: str, devices: int,  # that its ke
         keeper = opened()
         if not output.parent.is_dir(): mark_output(output.parent, sweep)  # somebody has deleted it
         from lepton_bench.headless.execution import run_notebook
-        return 0 if run_notebook(keeper, notebook, output, found.parameters, plan.kernel, plan.cell_timeout, devices=devices,
+        return 0 if run_notebook(keeper, notebook, output, found.given, plan.kernel, plan.cell_timeout, devices=devices,
                                  source=source_of(plan, found, sweep), notebook_timeout=plan.timeout, kind=plan.kind, memory=plan.memory) else 1
     except KeyboardInterrupt:
         if keeper: keeper.end("stopped", "stopped")

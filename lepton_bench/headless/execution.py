@@ -155,12 +155,16 @@ def new_manager(name: str,
                               client_factory=PromptClient, connection_file=str(directory/"kernel.json"))
 
 # %% ../../nbs/headless/516_execution.ipynb #c016
-def new_keeper(nb_man: NotebookExecutionManager, path: str | None) -> Keeper:
+def _file(given: Any  # as papermill was given it
+          ) -> Path | None:
+    "The file, if it is one: papermill also reads and writes s3://, standard streams, and notebooks in memory."
+    return Path(given).absolute() if given and given != "-" and isinstance(given, str | Path) and not is_address(str(given)) else None
+
+def new_keeper(nb_man: NotebookExecutionManager, path: Any) -> Keeper:
     "A run for a notebook that papermill was asked to execute; inside another headless notebook it is that one's child."
-    parameters = nb_man.nb.metadata.papermill.get("parameters", {})
-    output = Path(nb_man.output_path).absolute() if nb_man.output_path and not is_address(nb_man.output_path) else None  # papermill also writes to s3://
-    parent = headless_run()
-    keeper = begin(Path(path or "notebook.ipynb").absolute(), parameters, output, parent=parent.name if parent else None)
+    parameters, parent = nb_man.nb.metadata.papermill.get("parameters", {}), headless_run()
+    notebook = _file(path) or Path(os.path.basename(path) if isinstance(path, str) and path != "-" else "notebook.ipynb")
+    keeper = begin(notebook, parameters, _file(nb_man.output_path), parent=parent.name if parent else None)
     keeper.foreground = True
     return keeper
 

@@ -9,9 +9,10 @@ __all__ = ['SweepTable', 'Sweep', 'at_once', 'check_limits', 'check_devices', 'c
 # %% ../../nbs/headless/520_sweeps.ipynb #c002
 import os
 import socket
+import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 import warnings
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,6 +26,7 @@ from ..engines.base import get_engine
 from ..errors import BenchError
 from .driver import take_lock
 from .notebooks import check_parameters, code_digest, read_notebook
+from .repeats import SummaryTable, check_repeats, remarks, repeat_sets
 from .sets import MARK, Plan, Set, counts, done_otherwise, expand, go_on, is_out, mark_output, own_plan, plan_path, read_plan
 from ..paths import user_path
 from ..output import Watch, in_notebook, new_output, watch_in_background
@@ -48,13 +50,14 @@ class SweepTable(Table):
         super().__init__(sets)
         self.parameters = list(dict.fromkeys(n for s in self for n in s.parameters))
         self.values = list(dict.fromkeys(n for s in self for n in s.values))
-        self.columns = ("set", *self.parameters, *self.values, "status", "took", "notebook", "reason")  # type: ignore[misc]
+        self.repeated = ("repetition",) if any(s.repeat for s in self) else ()
+        self.columns = ("set", *self.parameters, *self.repeated, *self.values, "status", "took", "notebook", "reason")  # type: ignore[misc]
 
     def row(self, item: Set) -> tuple[str, ...]:
         def text(found: dict[str, Any], name: str) -> str: return "" if name not in found else f"{v:.6g}" if isinstance(v := found[name], float) else str(v)
         took = "" if item.seconds is None else f"{item.seconds:.1f} s"
-        return (str(item.index), *(text(item.parameters, n) for n in self.parameters), *(text(item.values, n) for n in self.values), item.status, took,
-                item.output, item.reason[:200])
+        return (str(item.index), *(text(item.parameters, n) for n in self.parameters), *(str(item.repeat) for _ in self.repeated),
+                *(text(item.values, n) for n in self.values), item.status, took, item.output, item.reason[:200])
 
     def to_dicts(self) -> list[dict]: return [asdict(s) for s in self]
 
@@ -72,6 +75,10 @@ class Sweep(Run):
     def table(self) -> SweepTable:
         "The sets, what they recorded, how they went."
         return SweepTable(self.sets)
+
+    def summary(self) -> SummaryTable:
+        "One row for each parameter set: mean and spread of what its repetitions recorded."
+        return SummaryTable(self.sets)
 
     def best(self, value: str,  # a recorded name
              least: bool | None = None,  # None: the least of a loss or an error, the greatest of all else
@@ -196,7 +203,7 @@ def plan_again(plan: Plan,  # as wanted now
                          "changed=\"keep\" keeps their results, changed=\"again\" "
                          "runs them again, another output= makes a sweep of its own (on the shell: --changed, --output).")
     if changed == "again": old = [replace(s, status="waiting", array=None, job="") if s.key in other else s for s in old]
-    return replace(plan, sets=go_on(old, [s.parameters for s in plan.sets], Path(plan.notebook).stem))
+    return replace(plan, sets=go_on(old, plan.sets, Path(plan.notebook).stem))
 
 # %% ../../nbs/headless/520_sweeps.ipynb #c015
 def right_to_drive(directory: Path, patience: float = 60.  # seconds
@@ -268,6 +275,7 @@ def sweep(notebook: str | Path,
           devices_each: int = 1,  # devices that one set's kernel holds; 0: none
           parallel: int | None = None,  # at most so many sets at once; None: as many as there are devices
           engine: str = "local",  # where: "local", or "slurm", with its options
+          repeats: int = 1,  # so many times each set is run: each time is a set of its own
           retries: int = 0,  # more attempts for a set that fails
           timeout: float | None = None,  # seconds for one set; None: no limit
           cell_timeout: float | None = None,  # seconds for one cell
@@ -280,19 +288,22 @@ def sweep(notebook: str | Path,
           ) -> Sweep:
     "Run a notebook over many parameter sets; returns at once, and goes on with what an earlier call has not finished."
     path, output, asked = user_path(notebook, "notebook"), None if output is None else user_path(output, "output"), None
+    if isinstance(space, Iterator): space = list(space)  # it is looked at twice
     if changed not in _CHANGED: raise BenchError(f"changed={changed!r}: it is one of {', '.join(map(repr, _CHANGED))}")
     study = {name: options.pop(name) for name in list(options) if engine == "local" or name in ("search", "trials", "value")}
     if hasattr(space, "ask") and hasattr(space, "tell"): asked, wanted = _study(space, study), []
     elif study: raise BenchError(f"there is no option {', '.join(study)}; search, trials and value are for an Optuna study")
     else: wanted = expand(space)
+    repeats = check_repeats(repeats, asked is not None)
     found = read_notebook(notebook)  # as it was written, for the message
     check_parameters(notebook, found, [dict.fromkeys(asked.search)] if asked else wanted)
     check_limits(retries, timeout=timeout, cell_timeout=cell_timeout)
     size = parse_memory(memory)
     room, kind = check_place(engine, devices_each, kind, size, parallel, options)
+    for remark in () if asked else remarks(space, repeats, found): print(f"lepton_bench: {remark}", file=sys.stderr)
     folder, directory = claim_output(path, output)
-    plan = Plan(str(path), str(folder), code_digest(found), [Set(0, s) for s in wanted], devices_each, room, retries, timeout, cell_timeout, kernel, kind,
-                size, engine, options)
+    sets = repeat_sets(wanted, repeats, found)
+    plan = Plan(str(path), str(folder), code_digest(found), sets, devices_each, room, retries, timeout, cell_timeout, kernel, kind, size, engine, options)
     return _start(directory, plan, changed, f"{space!r}" if not asked else f"{asked.trials} trials of {', '.join(asked.search)}", asked)
 
 def _study(study: Any, options: dict[str, Any]) -> Any:
@@ -307,7 +318,7 @@ def _start(directory: Path, plan: Plan, changed: str, words: str, study: Any) ->
             earlier = own_plan(directory) if plan_path(directory).exists() else None
             if study is None: plan = plan_again(plan, earlier, changed)
             elif earlier:
-                had = [s.parameters for s in earlier.sets if s.status == "done" or is_out(s)]
+                had = [s for s in earlier.sets if s.status == "done" or is_out(s)]
                 plan = replace(plan, sets=go_on(earlier.sets, had, Path(plan.notebook).stem))
         except BaseException:
             os.close(lock)
@@ -325,7 +336,8 @@ def once_more(plan: Plan,  # of a sweep that has ended
               changed: str = "refuse",  # as for `sweep`
               ) -> Sweep:
     "Run the sets that are not done."
-    return sweep(plan.notebook, [s.parameters for s in plan.sets], devices_each=plan.devices_each, parallel=plan.parallel, retries=plan.retries,
+    once, repeats = [s.parameters for s in plan.sets if not s.repeat], 1 + max((s.repeat for s in plan.sets), default=0)
+    return sweep(plan.notebook, once, repeats=repeats, devices_each=plan.devices_each, parallel=plan.parallel, retries=plan.retries,
                  timeout=plan.timeout, cell_timeout=plan.cell_timeout, output=plan.output, kernel=plan.kernel, kind=plan.kind,
                  memory=plan.memory, changed=changed, engine=plan.engine, **plan.options)
 

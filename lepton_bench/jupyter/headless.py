@@ -73,7 +73,7 @@ def describe_notebook(file: Path) -> dict:  # {tagged, parameters}
 
 # %% ../../nbs/jupyter/641_headless.ipynb #e661c773
 MOST_SETS = 10_000
-_FIELDS = ("path", "space", "devices_each", "parallel", "retries", "output", "changed")
+_FIELDS = ("path", "space", "devices_each", "parallel", "repeats", "retries", "output", "changed")
 
 def whole(given: dict, name: str, least: int, otherwise: int | None) -> int | None:
     "A whole number of a form; empty: `otherwise`."
@@ -82,11 +82,11 @@ def whole(given: dict, name: str, least: int, otherwise: int | None) -> int | No
     if isinstance(value, bool) or not isinstance(value, int) or value < least: raise BadRequest(f"{name} is a whole number from {least} on, not {value!r:.40}")
     return value
 
-def check_space(space: Any) -> dict[str, list]:
+def check_space(space: Any, repeats: int = 1) -> dict[str, list]:
     "A grid as a browser sends it."
     fits = isinstance(space, dict) and all(isinstance(v, list) and v for v in space.values())
     if not fits: raise BadRequest("space is a JSON object: the name of each parameter, and the list of its values")
-    if (size := prod(len(v) for v in space.values())) > MOST_SETS:
+    if (size := repeats*prod(len(v) for v in space.values())) > MOST_SETS:
         raise BadRequest(f"that makes {size:,} sets; from here at most {MOST_SETS:,} are begun. lb.sweep in a notebook has no limit.")
     return space
 
@@ -96,8 +96,9 @@ def check_sweep(given: Any) -> dict[str, Any]:  # options of lb.sweep, space amo
     if unknown := given.keys() - set(_FIELDS): raise BadRequest(f"there is no option {', '.join(sorted(unknown))}. The options are: {', '.join(_FIELDS)}")
     changed = given.get("changed") or "refuse"
     if changed not in ("refuse", "keep", "again"): raise BadRequest(f"changed is refuse, keep or again, not {changed!r:.40}")
-    return {"space": check_space(given.get("space", {})), "devices_each": whole(given, "devices_each", 0, 1), "parallel": whole(given, "parallel", 1, None),
-            "retries": whole(given, "retries", 0, 0), "changed": changed}
+    repeats = whole(given, "repeats", 1, 1) or 1
+    return {"space": check_space(given.get("space", {}), repeats), "repeats": repeats, "devices_each": whole(given, "devices_each", 0, 1),
+            "parallel": whole(given, "parallel", 1, None), "retries": whole(given, "retries", 0, 0), "changed": changed}
 
 # %% ../../nbs/jupyter/641_headless.ipynb #0430cd29
 def start_sweep(contents: Any, given: Any) -> dict:  # {id}

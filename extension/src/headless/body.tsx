@@ -150,6 +150,14 @@ function Numbers({ model, trans }: Props): JSX.Element {
       required: false
     },
     {
+      name: 'repeats',
+      label: trans.__('Repeats'),
+      help: trans.__(
+        'How often each set is run, with another seed where the notebook has a parameter seed or repeat. Empty: once.'
+      ),
+      required: false
+    },
+    {
       name: 'retries',
       label: trans.__('Retries'),
       help: trans.__('More attempts for a set that fails. Empty: none.'),

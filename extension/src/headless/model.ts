@@ -16,6 +16,7 @@ export interface Document {
 export interface Options {
   devices: string;
   parallel: string;
+  repeats: string;
   retries: string;
   output: string;
   changed: Changed;
@@ -29,7 +30,7 @@ export class HeadlessModel {
   refused = ''; // what the server said to Start
   sending = false;
   form: NotebookForm = { tagged: false, parameters: [] };
-  options: Options = { devices: '1', parallel: '', retries: '', output: '', changed: 'refuse' };
+  options: Options = { devices: '1', parallel: '', repeats: '', retries: '', output: '', changed: 'refuse' };
   private texts: Record<string, string> = {};
   private turn = 0;
   private readonly _changed = new Signal<this, void>(this);
@@ -107,9 +108,14 @@ export class HeadlessModel {
     );
   }
 
+  /** How often each set is run; 1 while that cannot be read. */
+  get repeats(): number {
+    return this.problems.repeats ? 1 : Number(this.options.repeats) || 1;
+  }
+
   /** How many sets that makes. */
   get sizes(): number[] {
-    return Object.values(this.space).map(values => values.length);
+    return [...Object.values(this.space).map(values => values.length), ...(this.repeats > 1 ? [this.repeats] : [])];
   }
 
   get count(): number {
@@ -120,11 +126,12 @@ export class HeadlessModel {
     return this.known();
   }
 
-  get problems(): Record<'devices' | 'parallel' | 'retries', string> {
-    const { devices, parallel, retries } = this.options;
+  get problems(): Record<'devices' | 'parallel' | 'repeats' | 'retries', string> {
+    const { devices, parallel, repeats, retries } = this.options;
     return {
       devices: checkWhole(devices, 0, this.trans, this.devices || Infinity),
       parallel: parallel.trim() ? checkWhole(parallel, 1, this.trans) : '',
+      repeats: repeats.trim() ? checkWhole(repeats, 1, this.trans) : '',
       retries: retries.trim() ? checkWhole(retries, 0, this.trans) : ''
     };
   }
@@ -141,10 +148,11 @@ export class HeadlessModel {
 
   /** The same on a shell. */
   get command(): string {
-    const { devices, parallel, retries, output, changed } = this.options;
+    const { devices, parallel, repeats, retries, output, changed } = this.options;
     const given = Object.entries(this.space).flatMap(([name, values]) => ['-p', `${name}=${writeValues(values)}`]);
     const more = [
       ['--parallel', parallel],
+      ['--repeats', this.repeats > 1 ? repeats : ''],
       ['--retries', Number(retries) ? retries : ''],
       ['--output', output],
       ['--changed', changed === 'refuse' ? '' : changed]
@@ -168,6 +176,7 @@ export class HeadlessModel {
       space: this.space,
       devices_each: Number(devices),
       ...(parallel.trim() ? { parallel: Number(parallel) } : {}),
+      ...(this.repeats > 1 ? { repeats: this.repeats } : {}),
       ...(retries.trim() ? { retries: Number(retries) } : {}),
       ...(output.trim() ? { output: output.trim() } : {}),
       changed
