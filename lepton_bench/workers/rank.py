@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['is_rank', 'LogWriter', 'NoInput', 'open_output', 'open_streams', 'add_sources', 'describe_error', 'local_modules',
-           'run_function', 'settle', 'run_script', 'Worker', 'join_group', 'with_threads', 'tidy', 'rank_body']
+           'run_function', 'settle', 'run_script', 'Worker', 'own_streams', 'join_group', 'with_threads', 'tidy',
+           'rank_body']
 
 # %% ../../nbs/workers/32_rank.ipynb #c002
 import ctypes
@@ -19,18 +20,18 @@ import pickle
 import signal
 import socket
 import sys
-import sysconfig
 import time
 import traceback
 import types
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import lepton_bench
 from ..child_processes import enter_folder, install, leave_to_python
 from ..coroutines import call
+import lepton_bench
 from ..errors import LaunchError
 from ..main_module import borrowed_main, new_main, receive
 from ..pickling import dumps_back
@@ -40,6 +41,7 @@ from ..runs.store import log_path
 from .channel import Stream
 from .forkserver import find_target, redirect
 from .in_run import RunContext, StepAside, await_save, current_run, set_run
+from .interpreter_state import AtExit, InterpreterState, is_own, put_back, reseed_all, what_lives
 from .meeting import end_meeting, join_across
 from .start_variables import set_environment
 
@@ -118,7 +120,6 @@ def describe_error(error: BaseException) -> dict:
     return {"type": type(error).__name__, "message": message, "traceback": text + (f"Hint: {hint}\n" if hint else ""), "time": time.time(), "code": 1}
 
 # %% ../../nbs/workers/32_rank.ipynb #c016
-_INSTALLED = tuple({sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(lepton_bench.__file__).parent)})
 _seen: set[str] = set()
 
 def local_modules() -> dict[str, int]:
@@ -127,7 +128,7 @@ def local_modules() -> dict[str, int]:
     if len(sys.modules) == len(_seen): return found  # which is nearly always so
     for name in sys.modules.keys() - _seen:
         path = getattr(sys.modules.get(name), "__file__", None)
-        if path and not path.startswith(_INSTALLED) and "site-packages" not in path:
+        if path and is_own(path):
             try: found[path] = os.stat(path).st_mtime_ns
             except OSError: pass
     _seen.clear()
@@ -206,6 +207,8 @@ class Worker:
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.cell_context = ""  # that of the last cell, if no run came after it
         self.group: Any = None
+        self.state: InterpreterState | None = None  # before the first run
+        self.at_exit = AtExit()
         self.exit_code: int | None = None
 
     def start(self, message: dict) -> None:
@@ -225,7 +228,9 @@ class Worker:
         "Join the process group, once."
         try: self.group = join_group(message, self.rank, self.world_size, self.node)
         except Exception as e: self.stream.send({"op": "broken", "rank": self.rank, "error": describe_error(e)})
-        else: self.stream.send({"op": "ready", "rank": self.rank, "group": True})
+        else:
+            self.stream.send({"op": "ready", "rank": self.rank, "group": True})
+            self.state = InterpreterState()
 
     def take_on(self, message: dict, log: Path, more: dict[str, str]) -> None:
         "Take on the caller's environment, folder and path, and write to this log."
@@ -233,7 +238,9 @@ class Worker:
         redirect(1, log); os.dup2(1, 2)
         if "context_data" in message: self.contexts[message["context"]] = message["context_data"]
         caller = self.contexts[message["context"]]
-        if set_environment({**self.defaults, **with_threads(caller["env"], self.threads), **self.env, **more}): open_streams(os.environ)
+        if set_environment({**self.defaults, **with_threads(caller["env"], self.threads), **self.env, **more}):
+            open_streams(os.environ)
+            if self.state: self.state.note()
         sys.path[:] = caller["sys_path"]
         try: os.chdir(caller["cwd"])
         except OSError as e: warnings.warn(f"the folder {caller['cwd']} cannot be entered ({e}); the rank stays in {os.getcwd()}", stacklevel=1)
@@ -241,6 +248,7 @@ class Worker:
 
     def enter(self, message: dict) -> None:
         "Become part of a run: its environment, its log, its ring."
+        if self.cell_context and self.state: put_back(self.state)  # a run finds nothing of what cells have set
         self.cell_context = ""
         directory = Path(message["directory"])
         error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
@@ -261,11 +269,24 @@ class Worker:
     def leave(self, header: dict, result: bytes = b"") -> None:
         "Report the end of a run."
         for sig in (signal.SIGINT, signal.SIGUSR1): signal.signal(sig, signal.SIG_IGN)
-        if header["status"] == "failed" and header["error"]["type"] != "SystemExit": sys.stderr.write(header["error"]["traceback"])
-        sys.stdout.flush(); sys.stderr.flush()
+        left = self.undo() if header["status"] == "done" and self.exit_code is None else []
+        if header["status"] == "failed" and header["error"]["type"] != "SystemExit": own_streams(self.state)[1].write(header["error"]["traceback"])
+        if left: sys.stderr.write(f"lepton: the next launch gets fresh ranks, since {'; '.join(left)}\n")
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception): stream.flush()  # it may be the user's own
         set_ring(None)
         set_run(None)
-        self.stream.send({"op": "ended", "rank": self.rank, "dirty": self.dirty(), "modules": local_modules(), **header}, result)
+        self.stream.send({"op": "ended", "rank": self.rank, "dirty": bool(left) or self.dirty(), "modules": local_modules(), **header}, result)
+
+    def undo(self) -> list[str]:  # what cannot be undone, in words
+        "Undo what the run has done to this interpreter."
+        if self.state is None: return []
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception): stream.flush()
+        left = [*put_back(self.state), *what_lives(self.state)]
+        own_streams(self.state)
+        reseed_all()
+        return left if not self.dirty() else [*left, "it has destroyed or replaced the process group"]
 
     def dirty(self) -> bool:
         "Whether the person's code destroyed or replaced the process group."
@@ -277,8 +298,11 @@ class Worker:
         self.enter(message)
         if message["kind"] == "function":
             if path := message.get("payload_file"): payload = Path(path).read_bytes()
+            self.at_exit.install()
             with borrowed_main():
-                header, result = run_function(payload)
+                header, result = self.state.context.copy().run(run_function, payload) if self.state else run_function(payload)
+                self.at_exit.run()
+                self.at_exit.remove()
                 self.leave(settle(header), result)
             tidy()
         elif message["kind"] == "notebook":
@@ -316,6 +340,17 @@ class Worker:
         sys.exit(self.exit_code)
 
 # %% ../../nbs/workers/32_rank.ipynb #c028
+def own_streams(state: InterpreterState | None) -> tuple[Any, Any]:
+    "`sys.stdout` and `sys.stderr` as this rank has opened them, opened again if the run has closed them."
+    def usable(stream: Any) -> bool:
+        try: return not stream.closed and isinstance(stream.buffer, io.IOBase)
+        except (ValueError, AttributeError): return False  # detached
+    for name, kept in zip(("stdout", "stderr"), state.streams() if state else ()): setattr(sys, name, kept)
+    if not (usable(sys.stdout) and usable(sys.stderr)):
+        open_streams(os.environ)
+        if state: state.note(("standard streams",))
+    return sys.stdout, sys.stderr
+
 def join_group(message: dict, rank: int, world_size: int, node: str) -> Any:
     "Initialise the default process group over the supervisor's store."
     import torch.distributed as dist
