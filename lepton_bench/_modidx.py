@@ -855,6 +855,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'lepton_bench/headless/launched.py'),
                                                 'lepton_bench.headless.launched.RankKeeper.start': ( 'headless/launched.html#rankkeeper.start',
                                                                                                      'lepton_bench/headless/launched.py'),
+                                                'lepton_bench.headless.launched.can_fork': ( 'headless/launched.html#can_fork',
+                                                                                             'lepton_bench/headless/launched.py'),
                                                 'lepton_bench.headless.launched.execute_for': ( 'headless/launched.html#execute_for',
                                                                                                 'lepton_bench/headless/launched.py'),
                                                 'lepton_bench.headless.launched.have_executed': ( 'headless/launched.html#have_executed',

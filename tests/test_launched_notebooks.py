@@ -10,6 +10,7 @@ from test_bench import until
 import lepton_bench as lb
 from lepton_bench.processes import ProcessId
 from lepton_bench.run import RunStopped
+from lepton_bench.workers.forkserver import forkservers, shutdown_forkservers
 
 WAITS = """import os, time
 open('pids', 'w').write(f"{os.getpid()} {os.environ['JPY_PARENT_PID']}")
@@ -66,6 +67,13 @@ def test_fresh_ranks_leave_no_notebook_behind(alloc, begun):
     alloc.restart()
     until(lambda: not executor.alive() and not kernel.alive(), 10, "their end")
     assert alloc.launch(lambda: 3).results(30) == [3, 3]
+
+
+def test_a_rank_starts_no_forkserver_that_would_end_with_it(alloc, tmp_path):
+    "As on a cluster's node, where there is none: each launch would wait for another one."
+    shutdown_forkservers()
+    run = alloc.launch(write_notebook(tmp_path/"n.ipynb", "x = 0", "import lepton_bench as lb; lb.record('x', x)"), x=3)
+    assert run.result(90) == {"x": 3} and forkservers() == []
 
 
 def test_the_same_results_without_a_forkserver(tmp_path, new_place, monkeypatch):
