@@ -31,7 +31,6 @@ from typing import Any
 
 from ..child_processes import enter_folder, install, leave_to_python
 from ..coroutines import call
-import lepton_bench
 from ..errors import LaunchError
 from ..main_module import borrowed_main, new_main, receive
 from ..pickling import dumps_back
