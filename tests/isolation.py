@@ -93,7 +93,7 @@ class Isolation:
         "Ends idle forkservers as a user would, waits for the rest to leave, and returns the leaks."
         command = Path(sys.executable).parent/"lepton-bench"
         if command.exists() and (REPOSITORY/"lepton_bench"/"cli.py").exists():
-            subprocess.run([str(command), "shutdown"], env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+            subprocess.run([str(command), "shutdown", "--all"], env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         end = time.monotonic() + timeout
         while (left := self.leaks()) and time.monotonic() < end: time.sleep(.05)
         return left

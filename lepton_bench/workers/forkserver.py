@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Body', 'forkserver_key', 'trampoline', 'find_target', 'reseed', 'redirect', 'enter_child', 'serve', 'preload',
            'preload_rest', 'shared_body', 'forkserver_path', 'neutral_environment', 'forkserver_runs',
-           'connect_forkserver', 'fork', 'spawn', 'spawned_body', 'kernels_body', 'exit_status', 'forkservers',
-           'is_answered', 'shutdown_forkservers', 'main']
+           'connect_forkserver', 'fork', 'spawn', 'spawned_body', 'kernels_body', 'exit_status', 'Forkserver',
+           'living_forkservers', 'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c002
 import fcntl
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from ..errors import BenchError
 from ..processes import ProcessId, private_directory
 from ..settings import settings
 from .channel import Stream, require
-from .start_variables import fixed, set_environment
+from .start_variables import at_start, fixed, set_environment
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c004
 def _folder_stamp(path: str) -> tuple:
@@ -188,7 +189,7 @@ def serve(listener: socket.socket,  # bound and listening
             if op == "status":
                 _reap()
                 stream.send({"status": _ended.get(message[0]["pid"])})
-            if op == "ping": stream.send({"process": ProcessId.me().to_dict()})
+            if op == "ping": stream.send({"process": ProcessId.me().to_dict(), "prefix": sys.prefix, "variables": _own_values(at_start())})
             if op == "shutdown":
                 stream.send({}); break
         except (OSError, ValueError, KeyError, TypeError) as e: print(f"request refused: {e!r}", file=sys.stderr, flush=True)
@@ -381,7 +382,23 @@ def exit_status(pid: int,  # of a process that has ended
     finally: stream.close()
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c037
-def forkservers() -> list[tuple[Path, ProcessId]]:
+@dataclass(frozen=True)
+class Forkserver:
+    "A forkserver that answers."
+    path: Path  # where it listens
+    process: ProcessId
+    prefix: str = ""  # sys.prefix: its environment
+    variables: dict[str, str] = field(default_factory=dict)  # that it was started with, as a variant
+
+    @property
+    def own(self) -> bool: return self.prefix == sys.prefix
+
+    def __str__(self) -> str:
+        kind = "kernels' forkserver" if self.path.name.endswith("-kernels") else "forkserver"
+        started = f" with {', '.join(self.variables)}" if self.variables else ""
+        return f"{kind} of {self.prefix or 'an older version'}{started} (process {self.process.pid})"
+
+def living_forkservers() -> list[Forkserver]:
     "The forkservers of this user that answer."
     found = []
     for path in sorted(settings().sockets.glob("fs-*")):
@@ -389,10 +406,14 @@ def forkservers() -> list[tuple[Path, ProcessId]]:
         stream.sock.settimeout(10)
         try:
             stream.send({"op": "ping"})
-            if answer := stream.receive(): found.append((path, ProcessId.from_dict(answer[0]["process"])))
+            if answer := stream.receive():
+                said = answer[0]
+                found.append(Forkserver(path, ProcessId.from_dict(said["process"]), said.get("prefix", ""), said.get("variables", {})))
         except TimeoutError: pass
         finally: stream.close()
     return found
+
+def forkservers() -> list[tuple[Path, ProcessId]]: return [(f.path, f.process) for f in living_forkservers()]
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c038
 def is_answered(path: Path) -> bool:
@@ -402,18 +423,21 @@ def is_answered(path: Path) -> bool:
     return stream is not None
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c039
-def shutdown_forkservers(timeout: float = 10.) -> int:  # how many were ended
+def shutdown_forkservers(timeout: float = 10.,  # seconds
+                         everything: bool = False,  # those of other environments too
+                         ) -> tuple[list[Forkserver], list[Forkserver]]:  # those that were ended, those that go on
     "Ask this user's forkservers to leave, and wait until they have."
     from lepton_bench.processes import wait_gone
-    found = forkservers()
-    for path, process in found:
-        if stream := _connect(path):
+    found = living_forkservers()
+    ended = [f for f in found if everything or f.own]
+    for server in ended:
+        if stream := _connect(server.path):
             stream.send({"op": "shutdown"}); stream.close()
-        wait_gone(process, timeout)
+        wait_gone(server.process, timeout)
     for path in settings().sockets.glob("*"):
         if path.is_socket() and not is_answered(path): path.unlink(missing_ok=True)
         if path.suffix in (".lock", ".log") and not path.with_suffix("").exists(): path.unlink(missing_ok=True)
-    return len(found)
+    return ended, [f for f in found if f not in ended]
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c041
 def main(arguments: list[str]) -> None:

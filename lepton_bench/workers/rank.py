@@ -167,7 +167,7 @@ def settle(header: dict  # how the person's code ended
 def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
     "The code object of a script or module, and the `__main__` to run it in."
     if message["kind"] == "module":
-        sys.path.insert(0, os.getcwd())
+        if not sys.flags.safe_path: sys.path.insert(0, os.getcwd())
         spec = importlib.util.find_spec(message["target"])
         if spec and spec.submodule_search_locations is not None: spec = importlib.util.find_spec(message["target"] + ".__main__")
         if spec is None or spec.loader is None: raise LaunchError(f"there is no module {message['target']!r} to run, seen from {os.getcwd()}")
@@ -175,7 +175,7 @@ def _script_code(message: dict) -> tuple[Any, types.ModuleType]:
         main = new_main(__file__=spec.origin, __spec__=spec, __loader__=spec.loader, __package__=spec.parent)
         return spec.loader.get_code(spec.name), main  # type: ignore[attr-defined]
     path = message["target"]
-    sys.path.insert(0, str(Path(path).resolve().parent))
+    if not sys.flags.safe_path: sys.path.insert(0, str(Path(path).resolve().parent))
     sys.argv = [path, *message["args"]]
     with io.open_code(os.path.abspath(path)) as f: source = f.read()
     return compile(source, path, "exec"), new_main(__file__=path, __spec__=None, __package__=None)
