@@ -69,6 +69,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'lepton_bench/child_processes.py'),
                                               'lepton_bench.child_processes._inheriting': ( 'child_processes.html#_inheriting',
                                                                                             'lepton_bench/child_processes.py'),
+                                              'lepton_bench.child_processes._known': ( 'child_processes.html#_known',
+                                                                                       'lepton_bench/child_processes.py'),
                                               'lepton_bench.child_processes._reduce': ( 'child_processes.html#_reduce',
                                                                                         'lepton_bench/child_processes.py'),
                                               'lepton_bench.child_processes._reduce_process': ( 'child_processes.html#_reduce_process',

@@ -9,6 +9,7 @@ __all__ = ['take_up', 'install', 'leave_to_python', 'enter_folder']
 import os
 import sys
 from collections import ChainMap
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -16,7 +17,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .main_module import definition_name, new_main, receive, set_main
-from .pickling import by_value, refer
+from .pickling import arrive, by_value, refer
 
 # %% ../nbs/042_child_processes.ipynb #e85abaf6
 @dataclass
@@ -69,12 +70,22 @@ class _First:
     "Comes before everything else in the pickle of a process."
     def __reduce__(self) -> tuple: return take_up, ()
 
-def _begin(first: None, named: list, make: Any, args: tuple) -> Any: return make(*args)
+def _begin(first: None, known: list[tuple], make: Any, args: tuple) -> Any:
+    for definition in known: arrive(*definition)
+    return make(*args)
+
+def _known() -> list[tuple]:
+    "The definitions that were sent by name, as far as they can travel: one that mentions a lock stays with forks."
+    found = []
+    for name, obj in list(_family.named.items()):
+        with suppress(Exception):
+            if definition_name(obj): found.append(refer(obj, name, _content(obj, _inheriting()))[1])
+    return found
 
 def _reduce_process(process: Any) -> tuple:
     "A process that is started, and what it has to know."
     make, args, *rest = process.__reduce_ex__(4)
-    return _begin, (_First(), [x for x in _family.named.values() if definition_name(x)], make, args), *rest
+    return _begin, (_First(), _known(), make, args), *rest
 
 def _describe_start(name: str) -> dict:
     "What a new interpreter is told of this one; no main program of a notebook."

@@ -114,6 +114,7 @@ def test_forks_are_left_alone(kernel):
     "What cannot travel by value, such as a function that mentions a lock, does travel by its name."
     kernel.run("""
 with multiprocessing.get_context("fork").Pool(1) as pool: assert pool.map(guarded, [Stat(1)]) == [Stat(1)] and load("fork")
+with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool: assert pool.submit(work, Task(1)).result(60) == Stat(10)
 def forks():
     global lock
     lock = threading.Lock()

@@ -27,7 +27,7 @@ class Frame:
     def __str__(self) -> str: return f'  File "{self.file}", line {self.line}, in {self.function}'
 
 _THREAD, _FRAME = re.compile(r"^(?:Current thread|Thread) 0x\w+.*\(most recent call first\):$"), re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
-_OURS = str(Path(lepton_bench.__file__).parent) + os.sep
+_OURS = tuple(os.path.join(str(Path(lepton_bench.__file__).parent), name) for name in (f"workers{os.sep}", "coroutines.py"))
 
 def parse_stacks(text: str  # as from faulthandler
                  ) -> list[list[Frame]]:  # of each thread, the outermost frame first; the main thread is the last
@@ -40,7 +40,7 @@ def parse_stacks(text: str  # as from faulthandler
 
 def _theirs(frames: list[Frame]) -> list[Frame]:
     "Without what leads to the person's function."
-    return [f for f in frames if not f.file.startswith(_OURS + "workers") and "<frozen runpy>" not in f.file]
+    return [f for f in frames if not f.file.startswith(_OURS) and "<frozen runpy>" not in f.file]
 
 # %% ../../nbs/workers/322_stacks.ipynb #c008
 _WAITING = (f"{os.sep}torch{os.sep}distributed{os.sep}", f"{os.sep}torch{os.sep}nn{os.sep}parallel{os.sep}distributed.py")
