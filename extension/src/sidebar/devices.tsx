@@ -52,6 +52,7 @@ export const Tile = memo(({ row, minutes }: { row: DeviceRow; minutes: number })
         {holder && <span> · {holder.allocation}, {holder.user}{holder.label && ` (${holder.label})`}</span>}
         {holder?.since != null && <span> · {trans.__('for')} <Ago since={holder.since} /></span>}
       </div>
+      {holder?.kept_by && <div className="jp-lb-wrap jp-lb-warn">{holder.kept_by}</div>}
       {row.state !== 'free' && (row.foreign.length > 0 || !row.processes_known) && <div className="jp-lb-wrap jp-lb-warn">{row.processes_known && trans.__('Also here: ')}{foreignText(row, trans)}</div>}
     </li>
   );
