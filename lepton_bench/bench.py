@@ -118,9 +118,9 @@ class Allocation:
         return self
 
     def release(self,
-                timeout: float = 20.,  # seconds after which a supervisor that does not answer is killed
+                timeout: float | None = None,  # seconds after which a supervisor that does not answer is killed; None: 30 more than a run has to end
                 ) -> None:
-        "Give the devices back; a run in progress is stopped. Repeating it does no harm."
+        "Give the devices back; a run in progress is stopped, and killed by a second call or an interrupt. Repeating it does no harm."
         if self.alive: release(self.client, timeout)
 
 # %% ../nbs/50_bench.ipynb #c013

@@ -157,15 +157,19 @@ def _stream(run: Any,
             ) -> int:  # the code to exit with
     "Show a run's output until it ends; interrupts stop, then kill it."
     from lepton_bench.output import TerminalOutput, Watch
+    from lepton_bench.progress_line import waiting_text
     from lepton_bench.run import ask_to_stop
     pressed: list[int] = []
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # an exception could come anywhere, also while we ask for the stop
         signal.signal(sig, lambda number, _: pressed.append(number))
-    handled = 0
+    handled, told = 0, False
 
     def ended() -> str | None:
-        nonlocal handled
+        nonlocal handled, told
         each()
+        if handled == 1 and not told and (ranks := run.record.extra.get("stopping")):
+            told = True
+            print(f"{waiting_text(ranks)}; Ctrl-C again kills", file=sys.stderr, flush=True)
         if len(pressed) > handled:
             handled = len(pressed)
             print("stopping; Ctrl-C again kills" if handled == 1 else "killing", file=sys.stderr, flush=True)

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['duration_text', 'unit_of', 'rate_text', 'value_text', 'values_text', 'busy_text', 'Speed', 'RankView', 'Glance',
-           'behind', 'glance', 'ProgressLine', 'summary']
+           'behind', 'glance', 'waiting_text', 'ProgressLine', 'summary']
 
 # %% ../nbs/47_progress_line.ipynb #c002
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,12 @@ def glance(name: str, done: Mapping[int, float], total: float, speed: Speed, now
     if ranks > 1: words.append(f"{ranks} ranks")
     return Glance(f"{name}: {', '.join([*words, *busy])}", part)
 
+# %% ../nbs/47_progress_line.ipynb #c8b66dcf
+def waiting_text(ranks: Sequence[int]) -> str:
+    "Which ranks are waited for."
+    more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+    return f"waiting for rank{'s' * (len(ranks) != 1)} {', '.join(map(str, ranks[:8]))}{more}"
+
 # %% ../nbs/47_progress_line.ipynb #c021
 class ProgressLine:
     "Follows how far one run is."
@@ -155,6 +161,7 @@ class ProgressLine:
         "The line now."
         self.looked = now = time.monotonic()
         if record.status == "waiting": return Glance(f"{record.name}: waits for its turn")
+        if ranks := record.extra.get("stopping"): return Glance(f"{record.name}: stopping, {waiting_text(ranks)}; stopping it once more kills")
         if record.attempt != self.attempt: self._begin(record.attempt)
         for view in self.views: view.update()
         done, total = self._done(record)

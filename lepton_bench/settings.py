@@ -33,7 +33,7 @@ class Settings:
     idle_release: float = 7200.  # seconds after which it is given back; 0: never
     orphan_grace: float = 300.  # seconds an idle allocation outlives its kernel
     aside_grace: float = 300.  # seconds a run that has to make room has until its next checkpoint; then it goes on later from the one before
-    stop_grace: float = 2.  # seconds between asking a rank to stop and killing it
+    stop_grace: float = 30.  # seconds that a run which is stopped by hand has to save what it has; stopping it once more kills
     stall_after: float = 600.  # seconds without a step and without output after which a run is called stalled; 0: never
     log_cap: int = 200_000_000  # bytes kept of one rank's log; 0: no limit
     ring_points: int = 65536  # points that a rank may be ahead of the disk

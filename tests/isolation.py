@@ -48,6 +48,7 @@ class Isolation:
         places = {"LEPTON_BENCH_HOME": "home", "LEPTON_BENCH_LEASES": "leases", "LEPTON_BENCH_SOCKETS": "sockets",
                   "XDG_CONFIG_HOME": "config", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "jupyter", "IPYTHONDIR": "ipython"}
         return {**{name: str(self.root/place) for name, place in places.items()}, "LEPTON_BENCH_MIRROR": mirror(),
+                "LEPTON_BENCH_STOP_GRACE": "2",  # nobody waits half a minute for a deaf rank; test_stop.py has the real time
                 "LEPTON_BENCH_TEST_PLACE": str(self.root), "PYTHONDONTWRITEBYTECODE": "1", "JUPYTER_PLATFORM_DIRS": "1"}
 
     def environment(self) -> dict[str, str]:

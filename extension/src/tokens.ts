@@ -19,7 +19,14 @@ export interface DeviceRow extends Row {
   power: number | null; // watts
   temperature: number | null; // degrees Celsius
   state: 'free' | 'held' | 'quarantined' | 'unknown' | 'busy (not ours)';
-  holder: { user: string; allocation: string; label: string; since: number | null; pid: number } | null;
+  holder: {
+    user: string;
+    allocation: string;
+    label: string;
+    since: number | null;
+    pid: number;
+    kept_by: string;
+  } | null; // kept_by: what keeps a quarantined one, and what to do
   foreign: { pid: number; user: string; name: string; memory: number | null }[];
   processes_known: boolean;
   history: { every: number; use: (number | null)[] }; // seconds; percent, the newest last

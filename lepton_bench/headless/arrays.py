@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..engines.slurm import slurm
 from ..errors import AllocationError, BenchError
-from .driver import Driver, beat_path
+from .driver import LEAVE, Driver, beat_path
 from .jobs import Element, array_script, element_outcome, elements, largest_array, own_record
 from .sets import Plan, Set, is_out, may_retry, new_set, write_plan
 from ..processes import ProcessId, signal_process, touch, write_atomically
@@ -180,13 +180,13 @@ def stop(self: ArrayDriver) -> None:
     if not jobs: return
     try:
         if self.kill_at == float("inf"):
-            self.kill_at = now + 3*settings().stop_grace + 2
+            self.kill_at = now + settings().stop_grace + LEAVE
             scancel("--state=PENDING", *jobs)
             scancel("--state=RUNNING", "--batch", "--signal=INT", *jobs)
         elif now > self.kill_at + 60:
             self.say(f"these jobs do not end: {', '.join(jobs)}")
             self.running.clear()
-        elif now > self.kill_at and now > self.cancelled + 5:
+        elif (self.kill_asked or now > self.kill_at) and now > self.cancelled + 5:
             self.cancelled = now
             scancel(*jobs)
     except AllocationError as e: self.complain(str(e))

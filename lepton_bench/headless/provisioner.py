@@ -69,6 +69,7 @@ class LeptonProvisioner(LocalProvisioner):
 
     last_key: ClassVar[str] = ""  # of the forkserver that this process has used last
     process: Any = None
+    kernel: ProcessId | None = None  # the last one
     leases: Sequence[Lease] = ()
     notebook, since, unwanted = "a notebook", 0., False
 
@@ -114,6 +115,7 @@ class LeptonProvisioner(LocalProvisioner):
 
     def give_back(self) -> None:
         "This process's share of the leases; the kernel's ends with the kernel."
+        if self.kernel and not self.kernel.alive(): self.describe(self.kernel)  # what a daemon of the kernel keeps must not seem to be ours, who live
         leases, self.leases = self.leases, ()
         give_back(leases)
 
@@ -134,7 +136,8 @@ async def launch_kernel(self: LeptonProvisioner, cmd: list[str], **kwargs: Any) 
     if reason := why_not_forked(cmd, env, kwargs) or changed() or await self.fork(cmd, kwargs):
         self.log.warning("lepton: the kernel is started the stock way, not forked: %s", reason)
         await LocalProvisioner.launch_kernel(self, cmd, **{**kwargs, "env": {**env, **held_variables(fds)}}, pass_fds=fds)
-    self.describe(ProcessId.of(self.pid or 0))
+    self.kernel = ProcessId.of(self.pid or 0)
+    self.describe(self.kernel)
     return self.connection_info
 
 @patch

@@ -113,7 +113,7 @@ def _has_no_devices(found: Set) -> bool:
 # %% ../../nbs/headless/520_sweeps.ipynb #97b62c17
 @patch
 def stop(self: Sweep,
-         timeout: float = 30.,  # seconds to wait for its end
+         timeout: float | None = None,  # seconds to wait for its end; None: 30 more than its sets have to end
          kill: bool = False,  # at once, without a chance to clean up
          ) -> Run:
     "Stop the sweep: an interrupt for the sets that run, a kill after the grace time."

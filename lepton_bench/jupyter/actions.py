@@ -150,7 +150,7 @@ class Requests:
 def release_allocation(name: str) -> None:
     "Give an allocation's devices back; a run on it is stopped, a wait for it ends."
     found = _living(name)
-    if found["state"] != "waiting": return release(connect(name))
+    if found["state"] != "waiting": return release(connect(name), say=lambda text: None)  # the panel shows whom it waits for
     engine = get_engine(found["engine"])
     await_end(engine, engine.reattach(found))
 

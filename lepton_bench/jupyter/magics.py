@@ -23,6 +23,7 @@ from ..errors import AllocationError, LaunchError, RunError, RunStopped
 from ..output import Follower, new_output, rank_label
 from ..packing import cell_labels
 from ..pickling import dumps
+from ..progress_line import waiting_text
 from ..run import ask
 from ..settings import settings
 from ..workers.cells import parse_ranks
@@ -47,8 +48,9 @@ class Conversation:
         except KeyboardInterrupt:  # it may have been sent, and its answer would find nobody
             self._interrupt(cell)
             raise RunStopped("interrupted while it was being sent. The ranks and their variables are still there.") from None
-        while (found := self._wait(number, cell)) is None or "waits" in found[0]:
-            if found: print(f"the cell waits behind {found[0]['waits']}")
+        while (found := self._wait(number, cell)) is None or "waits" in found[0] or "ending" in found[0]:
+            if found and "ending" in found[0]: print(f"{waiting_text(found[0]['ending'])}; interrupting once more kills", file=sys.stderr)
+            elif found: print(f"the cell waits behind {found[0]['waits']}")
             elif output: output.show(follower.poll(), follower.partial())
         self.allocation.context = digest
         if output: output.show(follower.last())
@@ -57,7 +59,7 @@ class Conversation:
     def _wait(self, number: int, cell: str) -> tuple[dict, bytes] | None:
         try: return self.allocation.client.answer(number, .1)
         except KeyboardInterrupt:
-            print("interrupted: the ranks end this cell", file=sys.stderr)
+            print("interrupted: the ranks end this cell; interrupting once more kills them", file=sys.stderr)
             self._interrupt(cell)
             return None
 

@@ -109,7 +109,8 @@ class ProcessorUse:
 def device_row(device: Device, holder: Any, history: list[int | None]) -> dict:
     known = {k: getattr(device, k) for k in ("id", "label", "kind", "name", "index", "memory_total", "memory_used", "utilisation", "power", "temperature")}
     others = [p for p in foreign_processes(device) if holder is None or p.user != holder.user]
-    held = holder and {"user": holder.user, "allocation": holder.allocation, "label": holder.label, "since": holder.since, "pid": holder.process.pid}
+    held = holder and {"user": holder.user, "allocation": holder.allocation, "label": holder.label, "since": holder.since, "pid": holder.process.pid,
+                       "kept_by": holder.kept_by}
     return {"key": device.id, **known, "state": DeviceRow(device, holder).state, "holder": held, "processes_known": device.processes is not None,
             "foreign": [{"pid": p.pid, "user": p.user, "name": p.name, "memory": p.memory} for p in others], "history": {"every": EVERY, "use": history}}
 

@@ -252,7 +252,7 @@ def _who(row: DeviceRow) -> str:
     "The last column: who is on a device, or nobody."
     if h := row.holder:
         said = " · ".join(part for part in (h.user, h.allocation, h.label) if part)
-        return said if h.state == "held" else f"{h.state}: {said}"
+        return said if h.state == "held" else f"{h.state}: {said}" + (f"; {h.kept_by}" if h.kept_by else "")
     foreign = [f"{p.name} ({p.user}, pid {p.pid})" for p in foreign_processes(row.device)]
     if foreign: return "busy (not ours): " + ", ".join(foreign[:3])
     return "free" if row.device.processes is not None else "free (processes cannot be seen from here)"

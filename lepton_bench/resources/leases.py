@@ -16,13 +16,14 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError
 from ..processes import ProcessId
+from .lock_processes import keepers_text
 from ..settings import settings
 
 # %% ../../nbs/resources/11_leases.ipynb #c005
@@ -83,6 +84,7 @@ class Holder:
     home: str = ""  # its LEPTON_BENCH_HOME, where the allocation is listed
     ends: float | None = None  # unix seconds by which it gives the device back, if it was asked for with time=
     state: str = field(default="held", compare=False)  # held, quarantined or unknown: derived on reading, never written
+    kept_by: str = field(default="", compare=False)  # of a quarantined device: which processes keep it, and what to do; derived too
 
     @classmethod
     def me(cls, allocation: str, label: str = "") -> "Holder":
@@ -183,7 +185,7 @@ class Lease:
 
     def describe(self, description: dict[str, Any]) -> None:
         "Say who holds this, for everybody to read."
-        os.pwrite(self.fd, pack_description({k: v for k, v in description.items() if k != "state"}), 0)
+        os.pwrite(self.fd, pack_description({k: v for k, v in description.items() if k not in ("state", "kept_by")}), 0)
 
     def intact(self) -> bool:
         "False if the lock file was removed or replaced: others can then no longer see that the device is held."
@@ -287,5 +289,5 @@ def holder_of(device_id: str) -> Holder | None:  # None: it is free
             if not is_locked(fd): return None
             if (found := _described(fd, device_id)).state == "held": return found
             time.sleep(.002)
-        return found
+        return replace(found, kept_by=keepers_text(_lock_path(device_id)))
     finally: os.close(fd)

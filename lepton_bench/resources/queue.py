@@ -177,7 +177,8 @@ def without_times(text: str) -> str:
 def _by(h: Holder) -> str:
     "Who holds a device, in a few words."
     what = ", ".join(part for part in (h.allocation, h.label) if part)
-    return f"{'by' if h.state == 'held' else h.state + ', was'} {h.user} ({what}) for {time_text(time.time() - h.since)}"
+    kept = f"; {h.kept_by}" if h.kept_by else ""
+    return f"{'by' if h.state == 'held' else h.state + ', was'} {h.user} ({what}) for {time_text(time.time() - h.since)}{kept}"
 
 # %% ../../nbs/resources/12_queue.ipynb #c037
 class Waiter:

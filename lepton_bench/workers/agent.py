@@ -170,15 +170,17 @@ def do_cell(self: Agent, header: dict, payload: bytes) -> None:
 
 # %% ../../nbs/workers/33_agent.ipynb #c021
 @patch
-def signal_ranks(self: Agent, sig: int) -> None:
+def signal_ranks(self: Agent, sig: int, only: int | None = None) -> None:
     for handle in self.ranks.values():
-        if handle.process: self.forkserver.send({"op": "signal", "pid": handle.process.pid, "signal": int(sig)})
+        if handle.process and only in (None, handle.rank): self.forkserver.send({"op": "signal", "pid": handle.process.pid, "signal": int(sig)})
 
 @patch
 def do_interrupt(self: Agent, header: dict, payload: bytes) -> None: self.signal_ranks(signal.SIGINT)
 
 @patch
-def do_kill(self: Agent, header: dict, payload: bytes) -> None: self.signal_ranks(signal.SIGKILL)
+def do_kill(self: Agent, header: dict, payload: bytes) -> None:
+    "Kill all ranks, or the one that is named."
+    self.signal_ranks(signal.SIGKILL, header.get("rank"))
 
 @patch
 def do_stacks(self: Agent, header: dict, payload: bytes) -> None: self.signal_ranks(signal.SIGUSR2)

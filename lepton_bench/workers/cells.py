@@ -225,6 +225,7 @@ class Turn:
     answers: dict[int, tuple[dict, bytes]] = field(default_factory=dict)  # by rank
     sent: bool = False
     kill_at: float = float("inf")  # monotonic seconds
+    told: float = float("inf")  # monotonic seconds at which the asker hears which ranks are waited for
 
     @property
     def missing(self) -> set[int]: return set(self.header["ranks"]) - self.answers.keys()
@@ -293,14 +294,18 @@ class Desk:
         found = [t for t in self.queue if t.header["cell"] == cell]
         if not found: self.cancelled.add(cell)
         for turn in found:
-            if turn.sent:
-                turn.kill_at = time.monotonic() + self.grace
+            if turn.sent and turn.kill_at < float("inf"): turn.kill_at = 0.  # a second time: no more waiting
+            elif turn.sent:
+                turn.kill_at, turn.told = time.monotonic() + self.grace, time.monotonic() + 2
                 self.nodes.receive({"op": "interrupt"})
             else:
                 self.queue.remove(turn)
                 self.reply(turn.to, {"answers": [], "generation": self.crew.generation})
 
     def tick(self, now: float) -> None:
+        if self.busy and now >= self.queue[0].told:
+            self.queue[0].told = float("inf")
+            self.reply(self.queue[0].to, {"ending": sorted(self.queue[0].missing)})
         if self.busy and now >= self.queue[0].kill_at:
             self.queue[0].kill_at = float("inf")
             self.lose("did not answer the interrupt")

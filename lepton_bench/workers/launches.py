@@ -138,6 +138,8 @@ class Launch:
     started: float | None = None  # unix seconds
     closing: str | None = None  # "failed" | "stopped" | "aside"
     parting: str = ""  # why it has been asked to step aside
+    told: float = float("inf")  # monotonic seconds at which it is said which ranks a stop waits for
+    left: list[int] = field(default_factory=list)  # these ranks
     why: str = ""  # why it is stopped, for its record; empty: somebody has asked for it
     killed: bool = False  # whether the ranks' ends are our doing
     kill_at: float = float("inf")  # monotonic seconds
@@ -177,7 +179,7 @@ class Launch:
     def glance(self) -> dict:
         "How far it is, as the record says it; no infinity or NaN, which JSON has not."
         values = {n: v if math.isfinite(v) else str(v) for n, v in self.newest.items()}
-        found = {**self.about, "progress": self.progress, "system": self.sample, "values": values, "stall": self.watch.stall}
+        found = {**self.about, "progress": self.progress, "system": self.sample, "values": values, "stall": self.watch.stall, "stopping": self.left}
         return {k: v for k, v in found.items() if v}
 
     @property

@@ -102,7 +102,7 @@ def take_place(path: Path, timeout: float = 30.  # seconds
                 return fd
             if late >= 3*sent: sent += signal_process(_standing(path), signal.SIGTERM if not sent else signal.SIGKILL)
         time.sleep(.02)
-    raise BenchError("another agent of this allocation is still on this host and does not end: process {_standing(path).pid}, or a rank of its; "
+    raise BenchError(f"another agent of this allocation is still on this host and does not end: process {_standing(path).pid}, or a rank of its; "
                      f"{path} is their place")
 
 def _standing(path: Path) -> ProcessId:

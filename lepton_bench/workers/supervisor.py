@@ -101,7 +101,7 @@ def describe(self: Supervisor) -> dict:
             "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "ends": self.ends, "broken": self.crew.broken, "missing": self.nodes.missing(),
+            "stopping": course.current.left if course.current else [], "ends": self.ends, "broken": self.crew.broken, "missing": self.nodes.missing(),
             "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority,
             **self.about, **self.waits}
 
@@ -176,7 +176,7 @@ def on_wait(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 
 @patch
 def on_stop(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
-    if launch := self.course.find(header["run"]): self.course.stop(launch, kill=header.get("kill", False))
+    if launch := self.course.find(header["run"]): self.course.stop_again(launch, kill=header.get("kill", False))
     self.server.reply(to, {"stopping": bool(launch)})
 
 @patch
@@ -187,7 +187,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Fresh ranks; a run in progress is stopped."
-    if self.course.current: self.course.stop(self.course.current)
+    if self.course.current: self.course.stop_again(self.course.current)
     elif self.crew.settled: self.crew.start(True, variables=self.crew.wanted)
     self.publish()
     self.server.reply(to, {})
@@ -195,6 +195,7 @@ def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def on_release(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.releasing.append(to)
+    if self.releasing[1:] and self.course.current: self.course.stop(self.course.current, kill=True)  # a second release does not wait
     self.end("released")
 
 @patch
@@ -210,6 +211,7 @@ def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_describe(self: Supervisor, to: Any, header: dict, payload: bytes) -> None: self.server.reply(to, {"allocation": self.describe()})
 
 # %% ../../nbs/workers/37_supervisor.ipynb #29a3c0a3
+_TERM = 20.  # seconds a run has to end after SIGTERM: who sends it kills a while later, Slurm after 30 s (its KillWait)
 _REQUESTS = ("aside", "describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
 
 @patch
@@ -238,7 +240,7 @@ def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
 def tick(self: Supervisor) -> None:
     now = time.monotonic()
     if self.aside: self.part(self.aside)
-    if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM")
+    if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM", _TERM)
     if now > self.stop_at: self.end_by_limit()
     self.course.tick(now)
     if now - self.last_slow > 1:
@@ -329,11 +331,12 @@ def fate(self: Supervisor) -> str:
 
 # %% ../../nbs/workers/37_supervisor.ipynb #dd2590d1
 @patch
-def end(self: Supervisor, reason: str) -> None:
+def end(self: Supervisor, reason: str, grace: float = float("inf")  # seconds that a run has to end
+        ) -> None:
     "Begin to end; `step_end` goes on with it."
     if self.ending: return
     self.ending = reason
-    self.course.close(reason)
+    self.course.close(reason, grace)
     self.write_file()
 
 @patch

@@ -83,6 +83,7 @@ export const Tile = memo(({ row, minutes }: { row: DeviceRow; minutes: number })
           </span>
         )}
       </div>
+      {holder?.kept_by && <div className="jp-lb-wrap jp-lb-warn">{holder.kept_by}</div>}
       {row.state !== 'free' && (row.foreign.length > 0 || !row.processes_known) && (
         <div className="jp-lb-wrap jp-lb-warn">
           {row.processes_known && trans.__('Also here: ')}
