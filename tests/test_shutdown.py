@@ -17,6 +17,8 @@ def test_its_own_unless_all(new_place, tmp_path):
         subprocess.run([python, "-c", START], env=env, check=True, timeout=120)
 
     def shutdown(*options):
+        env = new_place.environment()
+        return subprocess.run([BENCH, "shutdown", *options], env=env, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
     said = shutdown()
     assert f"ended: forkserver of {sys.prefix} (process" in said[0] and f"goes on: forkserver of {tmp_path/'other'} (process" in said[1], said
     assert said[2] == "1 forkserver ended; 1 forkserver of other environments left, which --all ends"

@@ -168,7 +168,7 @@ def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 # %% ../../nbs/workers/305_start_variables.ipynb #12aae646
 _NAMES = tuple(name for names, _ in APPLIED for name in names)
-_in_effect: dict[str, str] = {}  # the values of these that this process has applied, once it has applied any
+_in_effect: list[dict[str, str]] = []  # the values of these that this process has applied, once it has applied any
 
 def set_environment(env: Mapping[str, str]) -> bool:  # whether anything had to be applied
     "Make `os.environ` equal to `env`, changing only what differs, and do what a new interpreter would do about it."
@@ -176,10 +176,9 @@ def set_environment(env: Mapping[str, str]) -> bool:  # whether anything had to 
     for key in now.keys() - env.keys(): del os.environ[key]
     for key, value in env.items() - now.items(): os.environ[key] = value
     wanted = {name: env[name] for name in _NAMES if name in env}
-    effect = _in_effect if _in_effect else {name: value for name, value in at_start().items() if name in _NAMES}
-    if (changed := differing(effect, wanted)): _apply(changed, env)
-    _in_effect.clear()
-    _in_effect.update(wanted, **{"": ""})  # never empty again
+    effect = _in_effect[0] if _in_effect else {name: value for name, value in at_start().items() if name in _NAMES}
+    if changed := differing(effect, wanted): _apply(changed, env)
+    _in_effect[:] = [wanted]
     return bool(changed)
 
 def _apply(changed: list[str], env: Mapping[str, str]) -> None:
