@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BenchError, DamagedError
 from ..processes import open_plain, punch_hole
+from .refused_values import log_rest
 from .values import Courier, on_device, to_number, whole_step
 
 if TYPE_CHECKING:
@@ -342,7 +343,8 @@ def log(step: int | None = None,  # None: one more than the last
     if _ring is None:
         if (factory := _factory or headless_factory()) is None: return _say_once()
         _ring = factory()
-    _ring.log(step, values)
+    try: _ring.log(step, values)
+    except Exception: log_rest(_ring, step, values)  # a value that is none does not end a training
 
 def log_values(step: int | None, values: dict[str, Any]) -> None:
     "As `log`, for names that are not ours to choose: one of them may be `step`."

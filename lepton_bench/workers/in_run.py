@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import BenchError
 from ..runs.checkpoints import check_step, explain_failure, load_latest, new_aside, read_checkpoint, write_checkpoint
+from ..runs.refused_values import say_once, single
 from ..runs.ring import Ring, flush_metrics
 from ..runs.shards import is_in_shards, read_shards, write_shards
 from ..runs.states import Snapshot, from_bytes, is_sharded, random_states, set_random_states, to_bytes
@@ -85,7 +86,11 @@ def progress(i: int,  # steps that are done
              ) -> None:
     "Say how far this rank is; the latest call wins, and it costs less than a microsecond."
     if _run is None: return _outside("progress")
-    _run.open_ring().set_progress(i, total or 0)
+    ring = _run.open_ring()
+    try: ring.set_progress(i, total or 0)
+    except Exception:  # a tensor, None, a text: not worth a training
+        try: ring.set_progress(float(single(i)), float(single(total or 0)))
+        except Exception: say_once("progress", f"lb.progress({type(i).__name__}, {type(total).__name__}): two numbers are needed; it is left out")
 
 # %% ../../nbs/workers/321_in_run.ipynb #c008
 def save_checkpoint(state: Any,  # dict of tensors and plain values (rank 0's is written), or with DTensors (everybody's piece is)
