@@ -159,13 +159,14 @@ def test_waiting_in_a_log_says_for_whom_once_and_control_c_ends_it(script):
 
 
 def test_a_killed_launch_goes_on_is_listed_and_gives_back(tmp_path):
-    (tmp_path/"short.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(1.5)\nprint('finished')")
-    process = subprocess.Popen([BENCH, "launch", "-n", "2", "--name", "headless", str(tmp_path/"short.py")], stdout=subprocess.PIPE, text=True)
+    (tmp_path/"short.py").write_text("import os, time\nprint('begun', flush=True)\nwhile not os.path.exists('go'): time.sleep(.05)\nprint('finished')")
+    process = subprocess.Popen([BENCH, "launch", "-n", "2", "--name", "headless", "short.py"], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     until(lambda: "begun" in process.stdout.readline(), 40, "output")
     process.kill()
     process.communicate()
     (listed,) = json.loads(bench("allocations", "--json").stdout)
     assert listed["name"] == "headless"
+    (tmp_path/"go").touch()
     assert "[0-1] finished" in bench("logs", "-f", listed["run"]).stdout
     until(lambda: not lb.allocations(), 10, "the release")
 
