@@ -160,6 +160,11 @@ def on_ended(self: Course, header: dict, payload: bytes) -> None:
         else: self.finish()
 
 @patch
+def on_unfit(self: Course, header: dict, payload: bytes) -> None:
+    "A rank could not undo what a run has done to it: no launch goes to these ranks."
+    self.crew.dirty = True
+
+@patch
 def on_exited(self: Course, header: dict, payload: bytes) -> None:
     "A rank's process has ended."
     rank, status, launch = header["rank"], header["status"], self.current
