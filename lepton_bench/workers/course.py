@@ -172,6 +172,11 @@ def part_with(self: Course, launch: Launch, rank: int) -> None:
             self.nodes.receive({"op": "drain", "final": False})
 
 @patch
+def on_unfit(self: Course, header: dict, payload: bytes) -> None:
+    "A rank could not undo what a run has done to it: no launch goes to these ranks."
+    self.crew.dirty = True
+
+@patch
 def on_exited(self: Course, header: dict, payload: bytes) -> None:
     "A rank's process has ended."
     rank, status, launch = header["rank"], header["status"], self.current

@@ -262,10 +262,13 @@ def _put_finders(now: list, kept: list, state: InterpreterState) -> None:
     "Import hooks, but for those of libraries that the run has imported."
     if now != kept: now[:] = [x for x in now if x not in kept and state.stays(x)] + kept
 
-# %% ../../nbs/workers/307_interpreter_state.ipynb #c4bc862b
+# %% ../../nbs/workers/307_interpreter_state.ipynb #bb73621e
+_DEVICE = next(s for s in TORCH if s.name == "default device")
+
 def what_lives(state: InterpreterState) -> list[str]:
     "What cannot be put back: threads, processes, modes."
     torch = sys.modules.get("torch")
+    if torch: _put_setting(_DEVICE, state.values.get("default device", ""))  # which is a mode too
     return [*left_threads(state.threads), *left_processes(), *(left_modes(torch) if torch else [])]
 
 def reseed_all() -> None:

@@ -268,7 +268,7 @@ class Worker:
     def leave(self, header: dict, result: bytes = b"") -> None:
         "Report the end of a run."
         for sig in (signal.SIGINT, signal.SIGUSR1): signal.signal(sig, signal.SIG_IGN)
-        left = self.undo() if header["status"] == "done" and self.exit_code is None else []
+        left = self.lives_on() if header["status"] == "done" and self.exit_code is None else []
         if header["status"] == "failed" and header["error"]["type"] != "SystemExit": own_streams(self.state)[1].write(header["error"]["traceback"])
         if left: sys.stderr.write(f"lepton: the next launch gets fresh ranks, since {'; '.join(left)}\n")
         for stream in (sys.stdout, sys.stderr):
@@ -277,15 +277,24 @@ class Worker:
         set_run(None)
         self.stream.send({"op": "ended", "rank": self.rank, "dirty": bool(left) or self.dirty(), "modules": local_modules(), **header}, result)
 
-    def undo(self) -> list[str]:  # what cannot be undone, in words
-        "Undo what the run has done to this interpreter."
+    def lives_on(self) -> list[str]:  # in words
+        "What of a run cannot be undone, and goes on; nobody has to wait for the rest, which `undo` does."
         if self.state is None: return []
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception): stream.flush()
-        left = [*put_back(self.state), *what_lives(self.state)]
+        own_streams(self.state)
+        left = what_lives(self.state)
+        return [*left, "it has destroyed or replaced the process group"] if self.dirty() else left
+
+    def undo(self) -> None:
+        "Undo what a run has done to this interpreter, while its result is on the way."
+        if self.state is None: return
+        failed = put_back(self.state)
         own_streams(self.state)
         reseed_all()
-        return left if not self.dirty() else [*left, "it has destroyed or replaced the process group"]
+        if not failed: return
+        print(f"lepton: the next launch gets fresh ranks, since {'; '.join(failed)}", file=sys.stderr)
+        self.stream.send({"op": "unfit", "rank": self.rank})
 
     def dirty(self) -> bool:
         "Whether the person's code destroyed or replaced the process group."
@@ -304,6 +313,7 @@ class Worker:
                 self.at_exit.remove()
                 self.leave(settle(header), result)
             tidy()
+            if header["status"] == "done": self.undo()
         elif message["kind"] == "notebook":
             header, result, self.exit_code = find_target(message["body"])(message, self.rank, self.lease)
             flush_metrics()
