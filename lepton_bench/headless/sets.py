@@ -23,6 +23,7 @@ from ..processes import read_plain, write_atomically
 from ..runs.checkpoints import is_foreign
 from ..runs.shapes import allowed
 from ..runs.store import check_links
+from ..strict_json import dump_json, valid_text, with_numbers
 
 # %% ../../nbs/headless/518_sets.ipynb #c004
 def expand(space: Any  # name -> value or list of values; or a list of dictionaries
@@ -48,10 +49,11 @@ def _grid(space: Mapping[str, Any]) -> list[dict[str, Any]]:
 # %% ../../nbs/headless/518_sets.ipynb #c005
 def plain(value: Any) -> Any:
     "A parameter's value as JSON and a notebook's cell can hold it."
-    if hasattr(value, "tolist") and hasattr(value, "ndim"): return value.tolist()  # of numpy or torch
-    if isinstance(value, Mapping): return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist") and hasattr(value, "ndim"): return plain(value.tolist())  # of numpy or torch
+    if isinstance(value, str): return valid_text(value)
+    if isinstance(value, Mapping): return {valid_text(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple): return [plain(v) for v in value]
-    if isinstance(value, str | int | float | bool | None): return value
+    if isinstance(value, int | float | bool | None): return value
     instead = "; pass str(path)" if isinstance(value, Path) else "; pass a list" if isinstance(value, Iterable) and not isinstance(value, bytes) else ""
     raise BenchError(f"a {type(value).__name__} cannot be a parameter of a notebook: numbers, texts, True, False, None, "
                      f"lists and dictionaries of them can{instead}")
@@ -126,7 +128,7 @@ class Plan:
 
 def plan_path(directory: Path) -> Path: return Path(directory)/"sweep.json"
 
-def write_plan(directory: Path, plan: Plan) -> None: write_atomically(plan_path(directory), json.dumps(asdict(plan), indent=1).encode())
+def write_plan(directory: Path, plan: Plan) -> None: write_atomically(plan_path(directory), dump_json(asdict(plan), indent=1).encode())
 
 def read_plan(directory: Path  # the sweep's run
               ) -> Plan:
@@ -146,7 +148,7 @@ def _parse(found: dict) -> Plan:
     sets = [{k: v for k, v in s.items() if k in known} for s in found["sets"] if isinstance(s, dict)]
     for name, value in [item for part in ({**found, "sets": sets}, *sets) for item in part.items()]:
         if not isinstance(value, types.get(name, (object,))): raise TypeError(f"{name} is a {type(value).__name__}")
-    return Plan(**{**found, "sets": [Set(**s) for s in sets]})
+    return Plan(**{**found, "sets": [Set(**{**s, "parameters": with_numbers(s["parameters"])}) for s in sets]})
 
 # %% ../../nbs/headless/518_sets.ipynb #fc05fc00
 def own_plan(directory: Path  # the sweep's run
