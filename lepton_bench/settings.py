@@ -36,6 +36,7 @@ class Settings:
     stop_grace: float = 30.  # seconds that a run which is stopped by hand has to save what it has; stopping it once more kills
     stall_after: float = 600.  # seconds without a step and without output after which a run is called stalled; 0: never
     log_cap: int = 200_000_000  # bytes kept of one rank's log; 0: no limit
+    cell_output: int = 100_000_000  # bytes that the outputs of one cell may take in a notebook that was run headless; 0: no limit
     ring_points: int = 65536  # points that a rank may be ahead of the disk
     devices: str = ""  # "gpu-1a2b,gpu-3c4d": only these devices of this host, by their ids; empty: all
     slurm: str = ""  # flags that every job gets: "--account=physics --partition=gpu"

@@ -13,9 +13,11 @@ import pickle
 import select
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -137,7 +139,7 @@ class Driver:
     def sets(self) -> list[Set]: return self.plan.sets
 
     def say(self, text: str) -> None:
-        with open(log_path(self.directory, 0), "a", encoding="utf-8") as f: f.write(text + "\n")
+        with suppress(OSError), open(log_path(self.directory, 0), "a", encoding="utf-8", errors="backslashreplace") as f: f.write(text + "\n")
 
     def listen(self) -> None:
         "Have signals wake the loop."
@@ -164,9 +166,10 @@ def start(self: Driver, found: Set) -> None:
 @patch
 def publish(self: Driver) -> None:
     "Write the plan, and how far it is."
-    write_plan(self.directory, self.plan)
+    try: write_plan(self.directory, self.plan)
+    except OSError as e: print(f"{plan_path(self.directory)} cannot be written, it is tried again: {e}", file=sys.stderr)
     c = counts(self.sets)
-    total = max(c["total"], self.study.trials if self.study else 0)
+    total = max(c["total"], self.study.trials if self.study and not self.study.over else 0)
     values = {"failed": c["failed"]} if c["failed"] else {}
     extra = {**self.writer.record.extra, "progress": {"0": (c["done"] + c["failed"], total)}, "sets": {**c, "total": total}, "values": values}
     self.writer.update(extra=extra, steps=c["done"] + c["failed"])
@@ -239,9 +242,38 @@ def serve(self: Driver) -> None:
 def finish(self: Driver) -> None:
     "The last word."
     status, reason = conclusion(self.sets, self.stop_asked)
-    error = {"rank": 0, "code": 1, "type": "SetsFailed", "message": reason, "traceback": "", "log": []} if status == "failed" else None
+    problem = self.study.problem if self.study and not self.stop_asked else ""
+    if problem: status, reason = "failed", f"{problem}; {reason}" if status == "failed" else problem
+    kind = "StudyFailed" if problem else "SetsFailed"
+    error: dict[str, Any] | None = {"rank": 0, "code": 1, "type": kind, "message": reason, "traceback": "", "log": []} if status == "failed" else None
     self.publish()
     self.writer.update(sync=True, status=status, reason=reason, error=error, ended=time.time())
+
+@patch
+def serve_to_the_end(self: Driver) -> None:
+    "Run everything; what nobody has foreseen ends the sweep in order, with its reason."
+    try: self.serve()
+    except Exception as e:
+        traceback.print_exc()
+        self.stop_runners()
+        reason = (f"the sweep's own process failed: {type(e).__name__}: {e}; its log is {self.directory/'driver.log'}. "
+                  "sweep.resume() goes on with what is not done")
+        self.say(reason)
+        error: dict[str, Any] = {"rank": 0, "code": 1, "type": type(e).__name__, "message": str(e), "traceback": traceback.format_exc(), "log": []}
+        self.writer.update(sync=True, status="failed", reason=reason, error=error, ended=time.time())
+
+@patch
+def stop_runners(self: Driver) -> None:
+    "Interrupt what runs, and kill it after the grace time."
+    end = time.monotonic() + settings().stop_grace
+    for pid in self.running: os.kill(pid, signal.SIGINT)
+    while self.running:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        if pid: self.running.pop(pid, None)
+        elif time.monotonic() < end: time.sleep(.05)
+        else:
+            for late in self.running: os.kill(late, signal.SIGKILL)
+            end += 1.
 
 # %% ../../nbs/headless/519_driver.ipynb #c017
 def settle(plan: Plan, earlier: list[Set]) -> None:
@@ -309,7 +341,7 @@ def driver_body(arguments: dict,  # directory, plan, words
         return
     notify.send({"process": ProcessId.me().to_dict()})
     notify.close()
-    driver.serve()
+    driver.serve_to_the_end()
 
 def _read_study(fd: int, plan: Plan) -> Any:
     with open(fd, "rb") as f:

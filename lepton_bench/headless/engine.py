@@ -8,13 +8,24 @@ __all__ = ['LeptonEngine']
 # %% ../../nbs/headless/517_engine.ipynb #c002
 from typing import Any
 
+from nbformat.notebooknode import from_dict
 from papermill.engines import Engine
+
+from ..strict_json import strict, valid_text
 
 # %% ../../nbs/headless/517_engine.ipynb #c004
 class LeptonEngine(Engine):
     "Executes notebooks on leased devices, each as a run."
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str: return name or nb.metadata.get("kernelspec", {}).get("name") or "python3"
+
+    @classmethod
+    def execute_notebook(cls, nb: Any, *args: Any, **kwargs: Any) -> Any:
+        "Execute a notebook that papermill has prepared; what it has written into the metadata becomes strict JSON."
+        nb.metadata.papermill = from_dict(strict(nb.metadata.papermill))
+        for cell in nb.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []): cell.source = valid_text(cell.source)
+        return super().execute_notebook(nb, *args, **kwargs)
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any  # papermill's; keeper, devices, notebook_timeout, kind, memory, label

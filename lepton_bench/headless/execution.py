@@ -20,15 +20,16 @@ from typing import Any
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
-from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
 
 from ..errors import BenchError
 from .keeper import Keeper, begin, output_text, remove_sockets, socket_name
 from .notebooks import read_notebook
+from .reading import OutputsMissing, ReadingClient
 from ..paths import is_address
 from ..processes import private_directory
 from ..runs.recorded import HEADLESS, headless_run
+from ..runs.store import log_path
 from ..settings import settings
 from ..workers.launches import describe_status
 
@@ -104,7 +105,7 @@ class Interrupts:
 class Ended(Exception):
     "The notebook ends here: its kernel can do no more."
 
-class Client(PapermillNotebookClient):
+class Client(ReadingClient):
     "Executes a notebook and tells its keeper."
     keeper: Keeper
     limits: Limits
@@ -125,10 +126,7 @@ class Client(PapermillNotebookClient):
         "exit() asks the front end for leave, and the kernel goes a moment later."
         self.left = any(p.get("source") == "ask_exit" for p in execute_reply["content"].get("payload", []))
 
-    def process_message(self, *args: Any, **kwargs: Any) -> Any:
-        output = super().process_message(*args, **kwargs)
-        if output: self.keeper.print(output_text(output))
-        return output
+    def say(self, text: str) -> None: self.keeper.print(text)
 
     def papermill_execute_cells(self) -> None:
         try:
@@ -137,6 +135,7 @@ class Client(PapermillNotebookClient):
         except DeadKernelError:
             self.interrupts.act()
             self.fail("DeadKernelError", self.why_dead())
+        except OutputsMissing as e: self.fail("OutputsMissing", str(e))
         except CellTimeoutError: self.fail("TimeoutError", self.limits.explain())
         except KeyboardInterrupt:
             self.shutdown_kernel = "immediate"
@@ -150,6 +149,7 @@ class Client(PapermillNotebookClient):
 
     def fail(self, kind: str, why: str) -> None:
         "Make it an error of the cell."
+        self.read_rest()
         cell, self.shutdown_kernel = self.nb.cells[self.current], "immediate"
         cell.outputs.append(output := new_output("error", ename=kind, evalue=why, traceback=[f"{kind}: {why}"]))
         self.keeper.print(output_text(output))
@@ -230,9 +230,9 @@ _SKIPS_THE_LINE = ("It goes on by itself. A kernel without devices need not wait
 def execute(nb_man: NotebookExecutionManager, keeper: Keeper, manager: Any, limits: Limits, options: Mapping[str, Any]) -> None:
     "Start the kernel, execute the cells, end the kernel."
     from papermill.log import logger
-    client = Client(nb_man, km=manager, timeout_func=limits, iopub_timeout=60, log=logger, kernel_name=manager.kernel_name,
-                    extra_arguments=["--IPKernelApp.log_level=50"], **options)  # what a kernel says of itself is no output
-    client.keeper, client.limits = keeper, limits
+    client = Client(nb_man, km=manager, timeout_func=limits, log=logger, kernel_name=manager.kernel_name,
+                    extra_arguments=["--IPKernelApp.log_level=50"], **{"iopub_timeout": 60, **options})  # what a kernel says of itself is no output
+    client.keeper, client.limits, client.limit, client.log_file = keeper, limits, settings().cell_output, str(log_path(keeper.directory, 0))
     client.on_cell_executed = client.note_reply
     def begin(**_: Any) -> None:
         keeper.start(getattr(manager.provisioner, "granted", []), len(nb_man.nb.cells))

@@ -27,6 +27,7 @@ from ..runs.recorded import read_recorded, recorded_path
 from ..runs.ring import Ring, last_values
 from ..runs.store import RunRecord, RunWriter, capture_source, log_path, metrics_path, new_record, new_run_id, next_attempt, read_run, ring_path, runs_directory
 from ..settings import settings
+from ..workers.agent import punch_log
 from ..workers.launches import package_versions, tail
 
 # %% ../../nbs/headless/515_keeper.ipynb #c004
@@ -123,6 +124,7 @@ def publish(self: Keeper) -> None:
 def follow(self: Keeper) -> None:
     "Publish until it is over."
     while not self.over.wait(.5):
+        punch_log(log_path(self.directory, 0), settings().log_cap)
         try: self.publish()
         except (OSError, BenchError) as e: print(f"lepton_bench: {self.directory}: {e}", file=sys.stderr)
 

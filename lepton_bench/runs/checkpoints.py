@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from ..errors import BenchError, DamagedError
 from ..processes import open_plain, read_plain
+from ..strict_json import dump_json
 
 # %% ../../nbs/runs/23_checkpoints.ipynb #c005
 class _Hashing:
@@ -56,7 +57,7 @@ def write_manifest(aside: Path, about: dict  # step, bytes, files: name -> sha25
                    ) -> None:
     "What a checkpoint says of itself."
     import torch
-    (aside/"manifest.json").write_text(json.dumps({"time": time.time(), "torch": torch.__version__, **about}, indent=1))
+    (aside/"manifest.json").write_text(dump_json({"time": time.time(), "torch": torch.__version__, **about}, indent=1))
     for path in (aside/"manifest.json", aside): _sync(path)
 
 def read_manifest(path: Path) -> dict: return json.loads(read_plain(path/"manifest.json"))

@@ -16,6 +16,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..errors import BenchError
+from ..strict_json import valid_text
 
 # %% ../../nbs/runs/161_plain_values.ipynb #8b6488b4
 _LARGEST = 100_000  # elements of an array
@@ -44,7 +45,7 @@ def plain(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool): return value
     if isinstance(value, Enum): return _plain(value.value)
-    if isinstance(value, str): return str.__str__(value)
+    if isinstance(value, str): return valid_text(str.__str__(value))
     if hasattr(value, "dtype") and not isinstance(value, type) and (hasattr(value, "tolist") or hasattr(value, "numpy")): return _plain(_listed(value))
     if isinstance(value, Real | Decimal): return _number(value)
     if isinstance(value, Mapping): return {str(_plain(k)): _plain(v) for k, v in value.items()}

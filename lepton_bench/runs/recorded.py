@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import BenchError
 from ..processes import read_plain
+from ..strict_json import dump_json, strict, valid_text
 
 # %% ../../nbs/runs/16_recorded.ipynb #c004
 HEADLESS = "LEPTON_BENCH_RUN"  # the environment variable with the folder of the headless notebook's run
@@ -50,7 +51,7 @@ def recorded_path(directory: Path) -> Path: return Path(directory)/"values.jsonl
 
 def append_value(directory: Path, name: str, value: Any) -> None:
     "Keep one value in a run's folder."
-    line = json.dumps({"name": name, "value": value}).encode() + b"\n"
+    line = dump_json({"name": name, "value": value}).encode() + b"\n"
     fd = os.open(recorded_path(directory), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try: os.write(fd, line)
     except OSError as e: raise BenchError(f"{name} could not be recorded in {directory}: {e.strerror}") from None
@@ -81,5 +82,5 @@ def read_recorded(directory: Path  # a run's folder
     for line in lines:
         try: entry = json.loads(line)
         except ValueError: continue
-        if isinstance(entry, dict) and "name" in entry: found[str(entry["name"])] = entry.get("value")
+        if isinstance(entry, dict) and "name" in entry: found[valid_text(str(entry["name"]))] = strict(entry.get("value"))
     return found

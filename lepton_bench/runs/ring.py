@@ -137,7 +137,7 @@ class _RingWriter(_RingMemory):
 
     def _new_name(self, name: str) -> None:
         "Give a name its number, in memory that the reader shares."
-        text = name.encode() if isinstance(name, str) else b""
+        text = name.encode(errors="backslashreplace") if isinstance(name, str) else b""
         if not text or len(text) > 1000: raise BenchError(f"{name!r} cannot name a metric: a name is text of 1 to 1000 bytes.")
         entry = len(text).to_bytes(2, "little") + text
         size = len(entry)

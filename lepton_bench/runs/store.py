@@ -27,6 +27,7 @@ from ..errors import BenchError, DamagedError
 from ..processes import ProcessId, read_plain, write_atomically
 from .shapes import allowed, misshapen
 from ..settings import settings
+from ..strict_json import dump_json, strict, valid_text, with_numbers
 
 # %% ../../nbs/runs/20_store.ipynb #c005
 def runs_directory() -> Path: return settings().home/"runs"
@@ -126,7 +127,7 @@ def next_attempt(old: RunRecord,  # of a run that has ended
 # %% ../../nbs/runs/20_store.ipynb #c018
 def _plain(value: Any) -> Any:
     "What JSON cannot hold, as text."
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
+    return strict(value.item()) if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else valid_text(str(value))
 
 class RunWriter:
     "The one writer of a run's `run.json`."
@@ -159,7 +160,7 @@ class RunWriter:
         return self.record
 
     def _write(self, sync: bool) -> None:
-        write_atomically(self.path, json.dumps(asdict(self.record), default=_plain, skipkeys=True, indent=1).encode(), sync=sync)
+        write_atomically(self.path, dump_json(asdict(self.record), default=_plain, skipkeys=True, indent=1).encode(), sync=sync)
 
 _FIELDS = frozenset(f.name for f in fields(RunRecord))
 
@@ -176,6 +177,7 @@ def _checked(found: Any) -> dict[str, Any]:
     "The fields of a record that somebody wrote."
     if found["status"] not in STATUSES: raise ValueError("an unknown status")
     known = {name: value for name, value in found.items() if name in _ALLOWED}
+    if isinstance(known.get("parameters"), dict): known["parameters"] = with_numbers(known["parameters"])
     if part := misshapen(known, _ALLOWED): raise ValueError(f"{part} makes no sense")
     return known
 
@@ -299,9 +301,9 @@ def capture_source(directory: Path,  # the run's folder
     source = source_directory(directory)
     source.mkdir(parents=True, exist_ok=True)
     for number, (name, text) in enumerate((cells or {}).items()):
-        (source/f"{number:02d}-{_safe(name)}").write_text(text, encoding="utf-8")
+        (source/f"{number:02d}-{_safe(name)}").write_text(text, encoding="utf-8", errors="backslashreplace")
     if script is not None: shutil.copyfile(script, source/Path(script).name)
-    if arguments: (source/"arguments.txt").write_text(arguments + "\n", encoding="utf-8")
+    if arguments: (source/"arguments.txt").write_text(arguments + "\n", encoding="utf-8", errors="backslashreplace")
     about = {"git_commit": git_commit(Path(cwd or Path.cwd())), "versions": versions or {}}
     (source/"environment.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     return source
