@@ -957,6 +957,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                           'lepton_bench/headless/outputs.py'),
                                                'lepton_bench.headless.outputs.OutputArea.output': ( 'headless/outputs.html#outputarea.output',
                                                                                                     'lepton_bench/headless/outputs.py'),
+                                               'lepton_bench.headless.outputs.OutputArea.send': ( 'headless/outputs.html#outputarea.send',
+                                                                                                  'lepton_bench/headless/outputs.py'),
                                                'lepton_bench.headless.outputs.OutputArea.sync_state': ( 'headless/outputs.html#outputarea.sync_state',
                                                                                                         'lepton_bench/headless/outputs.py'),
                                                'lepton_bench.headless.outputs.output_size': ( 'headless/outputs.html#output_size',

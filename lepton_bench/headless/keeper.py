@@ -122,10 +122,13 @@ def publish(self: Keeper) -> None:
 
 @patch
 def follow(self: Keeper) -> None:
-    "Publish until it is over."
-    while not self.over.wait(.5):
-        punch_log(log_path(self.directory, 0), settings().log_cap)
-        try: self.publish()
+    "Publish until it is over; a disk that does not play along for a moment ends nothing."
+    going = True
+    while going:
+        going = not self.over.wait(.5)
+        try:
+            punch_log(log_path(self.directory, 0), settings().log_cap)
+            if going: self.publish()
         except (OSError, BenchError) as e: print(f"lepton_bench: {self.directory}: {e}", file=sys.stderr)
 
 @patch

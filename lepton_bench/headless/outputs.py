@@ -9,6 +9,7 @@ __all__ = ['output_size', 'CellOutputs', 'OutputArea']
 import time
 from typing import Any
 
+import zmq
 from nbclient.output_widget import OutputWidget
 from nbformat.v4 import new_output, output_from_msg
 
@@ -93,6 +94,10 @@ class OutputArea(OutputWidget):
         if self.clear_before_next_output: return
         self.kept.clear()
         self.sync_state()
+
+    def send(self, *args: Any, **kwargs: Any) -> None:
+        super().send(*args, **kwargs)
+        self.kernel_client.shell_channel.socket.get(zmq.EVENTS)  # jupyter_client sends past asyncio, which would sleep through an answer that came meanwhile
 
     def sync_state(self, now: bool = False) -> None:
         "Tell the kernel, unless it was told a moment ago."
