@@ -34,7 +34,7 @@ NEXT = 2.  # seconds within which the next allocation is there
 COLD = 20.  # the same, when the forkserver has to import torch first
 CLOCK = """
 import mmap, os, struct, time
-_shift = mmap.mmap(os.open(os.environ["CHAOS_CLOCK"], os.O_RDONLY), 8, prot=mmap.PROT_READ)
+_shift = mmap.mmap(os.open(os.path.join(os.path.dirname(__file__), "clock"), os.O_RDONLY), 8, prot=mmap.PROT_READ)
 def _shifted(real, scale): return lambda: real() + type(real())(scale * struct.unpack("d", _shift)[0])
 time.time, time.time_ns = _shifted(time.time, 1), _shifted(time.time_ns, 10**9)
 """  # the wall clock of every Python process of the scene goes by a file
@@ -498,7 +498,7 @@ def scene(seed: int, broken: bool = False) -> Iterator[Scene]:
         stack.callback(lambda: (os.environ.clear(), os.environ.update(kept)))
         for name, content in (("clock", struct.pack("d", 0.)), ("sitecustomize.py", (CLOCK + (BREAK if broken else "")).encode())):
             (place.root/name).write_bytes(content)
-        os.environ.update({"PYTHONPATH": str(place.root), "CHAOS_CLOCK": str(place.root/"clock")})
+        os.environ["PYTHONPATH"] = str(place.root)
         found = Scene(place, random.Random(seed))
         stack.callback(lambda: print("left behind:", *left, sep="\n  ") if (left := place.shut_down()) else None)
         stack.callback(found.tear_down)
