@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['devices', 'Options', 'until_text', 'Allocation', 'Launcher', 'caller_context', 'path_without_own_folder',
-           'as_context', 'notebook_call', 'new_name', 'check_name', 'own_allocations', 'current_allocation', 'Waiting',
-           'check_least', 'check_engine_options', 'plan', 'allocate', 'take', 'submit', 'take_once', 'find_allocation',
-           'AllocationTable', 'allocations', 'interrupted_allocations', 'attach']
+           'as_context', 'say_once_for_kernels', 'notebook_call', 'new_name', 'check_name', 'own_allocations',
+           'current_allocation', 'Waiting', 'check_least', 'check_engine_options', 'plan', 'allocate', 'take', 'submit',
+           'take_once', 'find_allocation', 'AllocationTable', 'allocations', 'interrupted_allocations', 'attach']
 
 # %% ../nbs/50_bench.ipynb #c002
 import hashlib
@@ -156,7 +156,9 @@ class Launcher:
         if kind == "function":
             sources = cell_sources(found)
             header |= {"sources": sources, "labels": cell_labels(sources)}
-        elif kind == "notebook": header |= notebook_call(found, args, kwargs)
+        elif kind == "notebook":
+            header |= notebook_call(found, args, kwargs)
+            say_once_for_kernels()
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
         name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
         return self.send({**header, "name": name}, payload)
@@ -210,6 +212,12 @@ def _script_args(args: tuple, kwargs: dict) -> list[str]:
     return [str(a) for a in kwargs.get("args", [])]
 
 # %% ../nbs/50_bench.ipynb #79836cf6
+def say_once_for_kernels() -> None:
+    "The first notebook of a day waits for the forkserver that kernels come from."
+    from lepton_bench.headless.kernels import KERNELS
+    if settings().forkserver and forkserver_runs() and not forkserver_runs(KERNELS):
+        Waiting().say("starting a forkserver: it imports what kernels need, once for all kernels of this environment")
+
 def notebook_call(path: str, args: tuple, kwargs: dict) -> dict:
     "A notebook and its parameters, as a launch's header."
     from lepton_bench.headless.notebooks import check_parameters, read_notebook

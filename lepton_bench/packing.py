@@ -12,15 +12,15 @@ import sys
 import sysconfig
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
 from typing import Any
 
 from .coroutines import refuse_generator
-from .errors import LaunchError
+from .errors import BenchError, LaunchError
 from .main_module import CACHED
 from .paths import user_path
-from .pickling import dumps
+from .pickling import CACHED, dumps
 from .runs.plain_values import plain
 
 # %% ../nbs/44_packing.ipynb #c004
@@ -144,7 +144,8 @@ def classify(target: Any,  # function, path of a script, name of a module, modul
         raise LaunchError(f"a {type(target).__name__} cannot be launched: pass a function, the path of a script, or a module's name")
     path, text = user_path(target, "target", LaunchError), os.fspath(target)
     if path.is_file(): return "notebook" if path.suffix == ".ipynb" else "script", os.path.abspath(path)
-    if path.is_dir() and "/" in text: raise LaunchError(f"{text!r} is a folder: name the script or notebook in it")
+    package = isinstance(target, str) and all(map(str.isidentifier, text.split(".")))
+    if path.is_dir() and not package: raise LaunchError(f"{text!r} is a folder: name the script or notebook in it")
     if text.endswith((".py", ".ipynb")) or "/" in text: raise LaunchError(f"there is no script {text!r}, seen from {os.getcwd()}")
     if PathFinder.find_spec(text.partition(".")[0], [os.getcwd(), *sys.path]) is None:
         raise LaunchError(f"there is neither a script nor a module {text!r}, seen from {os.getcwd()}")
@@ -157,6 +158,14 @@ def describe_arguments(args: tuple, kwargs: dict) -> tuple[str, dict]:  # a line
         try: text = repr(v)
         except Exception: text = f"<{type(v).__name__}>"
         return text if len(text) <= 80 else text[:77] + "..."
-    def scalar(v: Any) -> bool: return isinstance(v, (str, int, float, type(None))) or (type(v).__module__ == "numpy" and getattr(v, "ndim", 1) == 0)
-    simple = {k: plain(v) for k, v in kwargs.items() if scalar(v)}
-    return ", ".join([*map(short, args), *(f"{k}={short(v)}" for k, v in kwargs.items())])[:1000], simple
+    return ", ".join([*map(short, args), *(f"{k}={short(v)}" for k, v in kwargs.items())])[:1000], _simple(kwargs)
+
+def _simple(given: dict) -> dict:
+    "Those that JSON can hold, numbers of numpy too."
+    found = {}
+    for name, value in given.items():
+        if isinstance(value, (str, int, float, type(None))): found[name] = value
+        elif type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+            from lepton_bench.runs.plain_values import plain
+            with suppress(BenchError): found[name] = plain(value)
+    return found

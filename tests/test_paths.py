@@ -80,7 +80,9 @@ def test_names_with_dollars_and_tildes_that_are_there(home):
 def test_a_folder_where_a_file_is_meant_and_the_reverse():
     Path("folder").mkdir()
     write_notebook(Path("train.ipynb"), "x = 0")
-    for entry in (lambda: classify("./folder"), lambda: read_notebook("folder"), lambda: lb.sweep("folder", {}), lambda: save_png(empty_figure("n"), "folder")):
+    assert classify("folder") == ("module", "folder"), "a package has a folder, too"
+    for entry in (lambda: classify("./folder"), lambda: classify(Path("folder")), lambda: classify("."), lambda: read_notebook("folder"),
+                  lambda: lb.sweep("folder", {}), lambda: save_png(empty_figure("n"), "folder")):
         with pytest.raises(BenchError, match="is a folder: name the"): entry()
     with pytest.raises(BenchError, match="cannot be written to .*train.ipynb"): lb.sweep("train.ipynb", {"x": [1]}, output="train.ipynb", devices_each=0)
 
