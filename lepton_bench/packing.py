@@ -20,8 +20,7 @@ from .coroutines import refuse_generator
 from .errors import BenchError, LaunchError
 from .main_module import CACHED
 from .paths import user_path
-from .pickling import CACHED, dumps
-from .runs.plain_values import plain
+from .pickling import dumps
 
 # %% ../nbs/44_packing.ipynb #c004
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
