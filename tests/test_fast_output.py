@@ -34,7 +34,7 @@ def test_nothing_is_lost(tmp_path):
         f"for i in range({LINES}): print('line', i, flush=True)",
         f"import logging\nlogging.basicConfig(level=20)\nfor i in range({MANY}): logging.info('said %d', i)",
         "import sys\nfor i in range(1000):\n    print('o', i, flush=True)\n    print('e', i, file=sys.stderr, flush=True)",
-        "from threading import Thread\ndef work(n):\n    for i in range(1000): print(f'thread {n} {i}\\n', end='', flush=True)\n"
+        "from threading import Thread\ndef work(n):\n    for i in range(1000): print('thread ' + str(n) + ' ' + str(i) + '\\n', end='', flush=True)\n"
         "all = [Thread(target=work, args=(n,)) for n in range(4)]\n[t.start() for t in all]; [t.join() for t in all];",
         "!seq 1 30000",
         "from IPython.display import clear_output\nfor i in range(2000):\n    clear_output(wait=True)\n    print('now', i, flush=True)")

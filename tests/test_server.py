@@ -244,7 +244,7 @@ async def test_a_page_sees_runs_devices_and_what_changes(four_devices: None, ope
     assert (await page.until(lambda: page.row(f"run/{run.record.id}")))["cwd"] == run.record.cwd
     run.update(status="failed", reason="rank 1 raised ValueError", extra={"values": {"loss": float("nan"), "accuracy": .5}})
     row = await page.until(lambda: page.row("runs", id=run.record.id, status="failed"))
-    assert row["values"] == {"loss": "nan", "accuracy": .5}  # JSON has no nan
+    assert row["values"] == {"loss": "NaN", "accuracy": .5}  # JSON has no nan
     assert (await ask("DELETE", "api", "runs", run.record.id)) == (200, {})
     await page.until(lambda: not page.row("runs", id=run.record.id))
     await page.until(lambda: any("no run" in m.get("error", "") for m in page.messages if m["topic"].startswith("run/")))

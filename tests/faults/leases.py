@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import witness  # noqa: E402
 
 import lepton_bench.resources.leases as leases  # noqa: E402
+import lepton_bench.resources.policy as policy  # noqa: E402
 import lepton_bench.resources.queue as queue  # noqa: E402
 from lepton_bench.processes import children, set_parent_death_signal, set_subreaper  # noqa: E402
 from lepton_bench.resources.leases import Holder, holder_of  # noqa: E402
@@ -104,14 +105,14 @@ def spoil(how: str | None) -> None:
         @contextmanager
         def free_for_all(holder: Holder, wait: float) -> Iterator[Any]: yield True
         queue._ledger = free_for_all
-    elif how == "order": queue.in_order = lambda tickets: sorted(tickets, key=lambda t: -t.since)
+    elif how == "order": queue.in_order = policy.in_order = lambda tickets: sorted(tickets, key=lambda t: -t.since)
     elif how == "reserve":  # who has to wait keeps nothing free
         real_grant = queue.grant
 
-        def greedy(free: Any, tickets: Any) -> Any:
+        def greedy(free: Any, tickets: Any, *more: Any) -> Any:
             grants, left = {}, list(free)
             for ticket in queue.in_order(tickets):
-                grants |= (new := real_grant(left, [ticket]))
+                grants |= (new := real_grant(left, [ticket], *more))
                 left = [d for d in left if d not in new.get(ticket.id, ())]
             return grants
         queue.grant = greedy

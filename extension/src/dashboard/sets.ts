@@ -54,7 +54,7 @@ export interface Sorting {
 export function sortSets(rows: RunRow[], columns: Column[], { key, down }: Sorting): RunRow[] {
   const column = columns.find(c => c.key === key);
   if (!column) return rows;
-  const missing = (x: Plain | undefined): boolean => x === undefined || x === null || x === 'nan';
+  const missing = (x: Plain | undefined): boolean => x === undefined || x === null || x === 'nan' || x === 'NaN';
   return [...rows].sort((a, b) => {
     const [x, y] = [column.read(a), column.read(b)];
     if (missing(x) || missing(y)) return Number(missing(x)) - Number(missing(y));
