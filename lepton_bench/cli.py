@@ -30,8 +30,8 @@ Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 def _show_version(asked: bool) -> None:
     if not asked: return
-    from importlib.metadata import version
-    print(f"lepton-bench {version('lepton_bench')}")
+    from lepton_bench import __version__
+    print(f"lepton-bench {__version__}")
     raise typer.Exit
 
 @app.callback()

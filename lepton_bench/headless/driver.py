@@ -265,7 +265,7 @@ def serve_to_the_end(self: Driver) -> None:
 @patch
 def stop_runners(self: Driver) -> None:
     "Interrupt what runs, and kill it after the grace time."
-    end = time.monotonic() + settings().stop_grace
+    end = time.monotonic() + settings().stop_grace + LEAVE
     for pid in self.running: os.kill(pid, signal.SIGINT)
     while self.running:
         pid, _ = os.waitpid(-1, os.WNOHANG)

@@ -4,7 +4,8 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
 import type { IBench, RunDetail } from '../tokens';
-import { elapsed, statusText, timeText, valueText } from './texts';
+import { statusText } from '../shared/runs';
+import { elapsed, timeText, valueText } from './texts';
 
 export type Source = Awaited<ReturnType<IBench['source']>>;
 

@@ -22,8 +22,8 @@ import { LogsPage } from './logs';
 import { PlotsPage } from './plots';
 import { RanksPage } from './ranks';
 import { SetsPage } from './setspage';
-import { isHeadless, runs } from '../shared/runs';
-import { fileName, isOver, requestOf, requestText, statusText, waitingText } from './texts';
+import { isHeadless, runs, statusText } from '../shared/runs';
+import { fileName, isOver, requestOf, requestText, waitingText } from './texts';
 import { action, attempt, OutputItem, ResumeItem, StatusItem, StopItem } from './toolbar';
 
 const GRACE = 1500; // milliseconds for which a lost connection is not spoken of

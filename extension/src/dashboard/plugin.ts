@@ -5,8 +5,8 @@ import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab
 import { SplitPanel } from '@lumino/widgets';
 import { CommandIDs, DOMAIN, IBench, type RunRow } from '../tokens';
 import { RunDashboard } from './dashboard';
+import { statusText } from '../shared/runs';
 import { runIcon } from './icons';
-import { statusText } from './texts';
 
 export const dashboardPlugin: JupyterFrontEndPlugin<void> = {
   id: 'lepton-bench:dashboard',

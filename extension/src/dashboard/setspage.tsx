@@ -11,7 +11,8 @@ import { CommandIDs, type IBench, type Plain, type RunDetail, type RunRow, type 
 import { statusIcon } from './icons';
 import { pointsOf, Scatter } from './scatterview';
 import { columnsOf, nextSorting, setsCsv, setsOf, sortSets, type Column, type Sorting } from './sets';
-import { durationText, statusText } from './texts';
+import { statusText } from '../shared/runs';
+import { durationText } from './texts';
 
 const ROW = 28; // pixels, in the stylesheet too
 const FEW = 120; // so many rows are drawn as they are

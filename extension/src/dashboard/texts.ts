@@ -24,21 +24,6 @@ export function timeText(time: number | null): string {
   return time === null ? '–' : new Date(time * 1000).toLocaleString();
 }
 
-export function statusText(status: Status, trans: TranslationBundle): string {
-  return (
-    {
-      waiting: trans.__('waiting'),
-      running: trans.__('running'),
-      stalled: trans.__('stalled'),
-      done: trans.__('done'),
-      failed: trans.__('failed'),
-      stopped: trans.__('stopped'),
-      lost: trans.__('lost'),
-      damaged: trans.__('damaged')
-    }[status] ?? status
-  );
-}
-
 export function isOver(status: Status): boolean {
   return !going(status);
 }

@@ -15,8 +15,8 @@ import * as React from 'react';
 import { CommandIDs, type IBench, type RequestRow, type RunDetail, type RunRow } from '../tokens';
 import { statusIcon } from './icons';
 import { setsText } from '../shared/format';
-import { isResumable, runs } from '../shared/runs';
-import { durationText, elapsed, isOver, statusText } from './texts';
+import { isResumable, runs, statusText } from '../shared/runs';
+import { durationText, elapsed, isOver } from './texts';
 
 const PATIENCE = 5000; // milliseconds after Stop; then Kill is offered
 

@@ -1,4 +1,5 @@
-/** Which runs are shown, and in which order. */
+/** Which runs are shown, in which order, and what their states are called. */
+import type { TranslationBundle } from '@jupyterlab/translation';
 import type { RunFacts, RunRow, Status } from '../tokens';
 
 export const GOING: readonly Status[] = ['waiting', 'running', 'stalled']; // stalled: running, without a sign of life
@@ -33,4 +34,20 @@ export function countRuns(rows: Iterable<RunRow>): { all: number; going: number 
     if (going(row.status)) n++;
   }
   return { all, going: n };
+}
+
+/** A state in the user's language. */
+export function statusText(status: Status, trans: TranslationBundle): string {
+  return (
+    {
+      waiting: trans.__('waiting'),
+      running: trans.__('running'),
+      stalled: trans.__('stalled'),
+      done: trans.__('done'),
+      failed: trans.__('failed'),
+      stopped: trans.__('stopped'),
+      lost: trans.__('lost'),
+      damaged: trans.__('damaged')
+    }[status] ?? status
+  );
 }

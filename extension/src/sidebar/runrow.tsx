@@ -2,25 +2,13 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { caretDownIcon, caretRightIcon, deleteIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import { memo, type KeyboardEvent } from 'react';
-import { CommandIDs, type RunRow, type Status } from '../tokens';
+import { CommandIDs, type RunRow } from '../tokens';
 import { useBench } from './context';
-import { going, isHeadless, isResumable, runs } from '../shared/runs';
+import { going, isHeadless, isResumable, runs, statusText } from '../shared/runs';
 import { duration, given, setsText, share, timeLeft, value } from '../shared/format';
 import { useNow } from '../shared/hooks';
 import { Ago, Bar, IconCommand } from './pieces';
 import type { Line } from './tree';
-
-export const statusText = (status: Status, trans: TranslationBundle): string =>
-  ({
-    waiting: trans.__('waiting'),
-    running: trans.__('running'),
-    stalled: trans.__('stalled'),
-    done: trans.__('done'),
-    failed: trans.__('failed'),
-    stopped: trans.__('stopped'),
-    lost: trans.__('lost'),
-    damaged: trans.__('damaged')
-  })[status] ?? status;
 
 /** Why it ended as it did not have to; else its last values. */
 function endText(row: RunRow, trans: TranslationBundle): string {

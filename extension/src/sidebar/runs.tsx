@@ -11,10 +11,10 @@ import {
 } from 'react';
 import { CommandIDs, type RunRow } from '../tokens';
 import { useBench } from './context';
-import { going, sortRuns, type Filter } from '../shared/runs';
+import { going, sortRuns, statusText, type Filter } from '../shared/runs';
 import { useRows } from '../shared/hooks';
 import { Empty, Pending } from './pieces';
-import { RunLine, statusText } from './runrow';
+import { RunLine } from './runrow';
 import { arrange, parentOf, type Line } from './tree';
 import { inSight, reveal, step } from '../shared/window';
 
