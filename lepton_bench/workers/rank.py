@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['is_rank', 'LogWriter', 'NoInput', 'open_output', 'open_streams', 'add_sources', 'describe_error', 'local_modules',
-           'run_function', 'settle', 'run_script', 'Worker', 'own_streams', 'join_group', 'with_threads', 'tidy',
-           'rank_body']
+           'run_function', 'settle', 'run_script', 'Worker', 'own_streams', 'join_group', 'with_threads', 'promotions',
+           'tidy', 'rank_body']
 
 # %% ../../nbs/workers/32_rank.ipynb #c002
 import ctypes
@@ -230,6 +230,7 @@ class Worker:
         else:
             self.stream.send({"op": "ready", "rank": self.rank, "group": True})
             self.state = InterpreterState()
+            gc.collect(); gc.freeze()  # what is here now stays, so nobody has to look through it after each run
 
     def take_on(self, message: dict, log: Path, more: dict[str, str]) -> None:
         "Take on the caller's environment, folder and path, and write to this log."
@@ -306,13 +307,16 @@ class Worker:
         self.enter(message)
         if message["kind"] == "function":
             if path := message.get("payload_file"): payload = Path(path).read_bytes()
+            before = promotions()
             self.at_exit.install()
             with borrowed_main():
+                if self.state: self.state.modules.begin()
                 header, result = self.state.context.copy().run(run_function, payload) if self.state else run_function(payload)
+                if self.state: self.state.modules.end()
                 self.at_exit.run()
                 self.at_exit.remove()
                 self.leave(settle(header), result)
-            tidy()
+            tidy(before)
             if header["status"] == "done": self.undo()
         elif message["kind"] == "notebook":
             header, result, self.exit_code = find_target(message["body"])(message, self.rank, self.lease)
@@ -390,10 +394,15 @@ def with_threads(env: Mapping[str, str],  # the caller's
     return {**env} if given.isdigit() and int(given) else {**env, "OMP_NUM_THREADS": str(max(1, count))}
 
 # %% ../../nbs/workers/32_rank.ipynb #c030
-def tidy() -> None:
+def promotions() -> int:
+    "How often objects that lived on were handed to the garbage collector's oldest generation."
+    return sum(generation["collections"] for generation in gc.get_stats()[1:])
+
+def tidy(before: int  # promotions when the run began
+         ) -> None:
     "Between runs: give back what the run held, also in cycles such as a function and its `__main__`, and unused device memory."
     import torch
-    gc.collect()
+    gc.collect(1 if promotions() == before else 2)  # all that the run has made is young, unless it was handed on
     if torch.cuda.is_initialized(): torch.cuda.empty_cache()
 
 # %% ../../nbs/workers/32_rank.ipynb #c031
