@@ -66,7 +66,9 @@ class SimulatedNode:
         self.running = b"hold" in payload
         if not self.running: self.ended("done")
 
-    def ended(self, status: str, **more: object) -> None: self.say("ended", dirty=False, modules={}, status=status, **more)
+    def ended(self, status: str, **more: object) -> None:
+        self.say("ended", dirty=False, modules={}, status=status, **more)
+        if status == "done": self.say("clean", dirty=False)
 
     def on_interrupt(self, header: dict, payload: bytes) -> None:
         if self.running: self.ended("stopped", error={"type": "KeyboardInterrupt", "message": "", "traceback": "", "time": time.time(), "code": 1})

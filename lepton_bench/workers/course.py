@@ -104,7 +104,7 @@ def advance(self: Course) -> None:
 @patch
 def dispatch(self: Course, launch: Launch) -> None:
     "Send a launch to the ranks."
-    self.current, self.crew.used, launch.started, launch.watch = launch, True, time.time(), Activity()
+    self.current, self.crew.used, self.crew.clean, launch.started, launch.watch = launch, True, set(), time.time(), Activity()
     if not launch.grouped: self.crew.new_store()
     header = {k: v for k, v in launch.header.items() if k in ("kind", "context", "sources", "labels", "target", "args", "body")}
     if launch.header["context"] not in self.crew.contexts:
@@ -172,9 +172,13 @@ def part_with(self: Course, launch: Launch, rank: int) -> None:
             self.nodes.receive({"op": "drain", "final": False})
 
 @patch
-def on_unfit(self: Course, header: dict, payload: bytes) -> None:
-    "A rank could not undo what a run has done to it: no launch goes to these ranks."
-    self.crew.dirty = True
+def on_clean(self: Course, header: dict, payload: bytes) -> None:
+    "A rank has undone what a run has done to it, as far as it could."
+    self.crew.on_clean(header)
+    if self.current or not self.crew.settled: return
+    if self.crew.dirty and self.warm and not (self.queue or self.closed): self.crew.start(True)
+    self.advance()
+    self.on_change()
 
 @patch
 def on_exited(self: Course, header: dict, payload: bytes) -> None:
@@ -270,7 +274,9 @@ def after_attempt(self: Course, launch: Launch) -> None:
         launch.next_attempt(end["reason"])
         self.queue.appendleft(launch)
     else: self.conclude(launch, end)
-    if dirty and not self.closed and (self.queue or self.warm): self.crew.start(*self.queue[0].crew if self.queue else (True, False))
+    self.crew.dirty |= dirty
+    if not dirty: self.crew.rest()
+    elif not self.closed and (self.queue or self.warm): self.crew.start(*self.queue[0].crew if self.queue else (True, False))
     self.idle_since = time.monotonic()
     self.advance()
     self.on_change()

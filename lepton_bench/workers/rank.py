@@ -248,7 +248,7 @@ class Worker:
 
     def enter(self, message: dict) -> None:
         "Become part of a run: its environment, its log, its ring."
-        if self.cell_context and self.state: put_back(self.state)  # a run finds nothing of what cells have set
+        left = put_back(self.state) if self.cell_context and self.state else []  # a run finds nothing of what cells have set
         self.cell_context = ""
         directory = Path(message["directory"])
         error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
@@ -259,6 +259,7 @@ class Worker:
         set_run(context)
         set_ring(context.open_ring)
         self.say_note(message)
+        if left: print(f"lepton: cells have left what this run sees: {'; '.join(left)}. alloc.restart() gives fresh ranks.", file=sys.stderr)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGUSR1, lambda *_: setattr(context, "leaving", True))
 
@@ -288,14 +289,13 @@ class Worker:
         return [*left, "it has destroyed or replaced the process group"] if self.dirty() else left
 
     def undo(self) -> None:
-        "Undo what a run has done to this interpreter, while its result is on the way."
+        "Undo what a run has done to this interpreter, while its result is on the way; then the next one may come."
         if self.state is None: return
         failed = put_back(self.state)
         own_streams(self.state)
         reseed_all()
-        if not failed: return
-        print(f"lepton: the next launch gets fresh ranks, since {'; '.join(failed)}", file=sys.stderr)
-        self.stream.send({"op": "unfit", "rank": self.rank})
+        if failed: print(f"lepton: the next launch gets fresh ranks, since {'; '.join(failed)}", file=sys.stderr)
+        self.stream.send({"op": "clean", "rank": self.rank, "dirty": bool(failed)})
 
     def dirty(self) -> bool:
         "Whether the person's code destroyed or replaced the process group."

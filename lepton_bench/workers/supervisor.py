@@ -188,7 +188,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Fresh ranks; a run in progress is stopped."
     if self.course.current: self.course.stop_again(self.course.current)
-    elif self.crew.settled: self.crew.start(True, variables=self.crew.wanted)
+    elif self.crew.phase in ("ready", "cleaning"): self.crew.start(True, variables=self.crew.wanted)
     self.publish()
     self.server.reply(to, {})
 
