@@ -1,23 +1,29 @@
 """Variables that an interpreter or a library reads only at its start: set and seen, unset and not seen, whoever started the forkserver."""
 import json
 import os
+import signal
+import socket
+import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from headless_notebooks import read_text, write_notebook
+from isolation import Isolation
 
 import lepton_bench as lb
-from lepton_bench.workers.forkserver import neutral_environment
+from lepton_bench.workers.forkserver import connect_forkserver, forkserver_path, neutral_environment
 from lepton_bench.workers.start_variables import kind_of
 
 BENCH = str(Path(sys.executable).parent/"lepton-bench")
 
 LOOK = '''
-import faulthandler, json, os, sys, tempfile, time, warnings
-import torch, torch.distributed
+import json
 def look():
+    import faulthandler, os, sys, tempfile, time, warnings
+    import torch, torch.distributed
     def warned():
         with warnings.catch_warnings(record=True) as heard:
             try: warnings.warn("a look", stacklevel=1)
@@ -36,8 +42,21 @@ APPLIED = {"PYTHONWARNINGS": "error::UserWarning", "PYTHONFAULTHANDLER": "1", "P
 FIXED = {"PYTHONHASHSEED": "7", "PYTORCH_JIT": "0", "TORCH_COMPILE_DISABLE": "1", "TORCH_LOGS": "+dynamo"}
 
 
-@pytest.fixture(autouse=True)
-def simulated(monkeypatch): monkeypatch.setenv("LEPTON_BENCH_SIMULATED", "2")
+@pytest.fixture(scope="module", autouse=True)
+def place():
+    "A place of this file's own, where no forkserver runs at the beginning; its tests share those that they start, which import torch each."
+    place = Isolation.new()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**place.variables(), "LEPTON_BENCH_SIMULATED": "2"}.items(): patch.setenv(name, value)
+        yield place
+    left = place.shut_down()
+    place.remove()
+    assert not left, "left behind:\n  " + "\n  ".join(left)
+
+
+def variants(place) -> set[str]:
+    "The forkservers that run for variables of their own."
+    return {p.name.split("-")[2] for p in (place.root/"sockets").glob("fs-*-*") if not p.suffix} - {"kernels"}
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +75,18 @@ def run(*command, **variables) -> dict:
 @pytest.fixture(scope="module")
 def truth(script):
     "What a plain interpreter sees, with and without the variables."
-    return {bool(given): run(sys.executable, script, **given) for given in ({}, {**APPLIED, **FIXED})}
+    with ThreadPoolExecutor() as pool:
+        found = [pool.submit(run, sys.executable, script, **given) for given in ({}, {**APPLIED, **FIXED})]
+        return {given: x.result() for given, x in zip((False, True), found)}
 
 
-def test_the_first_asker_leaves_nothing(new_place, script, truth):
+def test_the_first_asker_leaves_nothing(place, script, truth):
     "A script sees what a plain interpreter sees: what the first one has set starts a forkserver, and is not seen by the second."
-    place = new_place.variables()
-    assert truth[True] != truth[False]
-    assert run(BENCH, "launch", script, **place, **APPLIED, **FIXED, MPLBACKEND="pdf") == truth[True]
-    files = [p for p in (new_place.root/"sockets").glob("fs-*") if not p.suffix]
+    assert truth[True] != truth[False] and not list((place.root/"sockets").glob("fs-*"))
+    assert run(BENCH, "launch", script, **APPLIED, **FIXED, MPLBACKEND="pdf") == truth[True]
+    files = [p for p in (place.root/"sockets").glob("fs-*") if not p.suffix]
     assert len(files) == 1 and files[0].name.count("-") == 2, f"a variant, and no other: {files}"
-    assert run(BENCH, "launch", script, **place) == truth[False]
+    assert run(BENCH, "launch", script) == truth[False]
 
 
 def test_without_a_forkserver_it_is_the_same(script, truth):
@@ -133,9 +153,9 @@ def test_cells_keep_their_ranks_and_are_told(monkeypatch, new_kernel):
     kernel = new_kernel(env={"LEPTON_BENCH_SIMULATED": "2"})
     kernel.run("import lepton_bench as lb, os\n%load_ext lepton_bench\nalloc = lb.allocate(1)")
     kernel.run("%%ranks\nkept = 7")
-    kernel.run("%env PYTHONHASHSEED=7")
-    assert "PYTHONHASHSEED changed" in (told := kernel.run("%%ranks\nprint(kept)")) and "7" in told and "alloc.restart()" in told
-    assert "PYTHONHASHSEED changed" not in kernel.run("%%ranks\nprint(kept)"), "once"
+    kernel.run(f"os.environ.update({FIXED!r})")
+    assert "PYTHONHASHSEED and" in (told := kernel.run("%%ranks\nprint(kept)")) and "7" in told and "alloc.restart()" in told
+    assert "PYTHONHASHSEED" not in kernel.run("%%ranks\nprint(kept)"), "once"
     kernel.run("alloc.restart()")
     answer = kernel.run("%%ranks\nprint(hash('lepton'), 'kept' in globals())", timeout=120)
     plain = subprocess.run([sys.executable, "-c", "print(hash('lepton'))"], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "7"}).stdout
@@ -153,28 +173,13 @@ def test_a_kernel_sees_its_own(script, truth, new_kernel):
     assert of_a_kernel(seen(new_kernel(name="lepton"))) == of_a_kernel(truth[False])
 
 
-def test_a_trial_of_a_sweep_sees_them(tmp_path, monkeypatch):
-    for name, value in {"PYTHONHASHSEED": "0", "PYTORCH_JIT": "0", "PYTHONINTMAXSTRDIGITS": "1000"}.items(): monkeypatch.setenv(name, value)
-    look = "import sys, torch\nprint(sys.flags.hash_randomization, torch.jit._state._enabled.enabled, sys.get_int_max_str_digits())"
+def test_a_trial_of_a_sweep_sees_them(tmp_path, truth, monkeypatch):
+    for name, value in {**FIXED, "PYTHONINTMAXSTRDIGITS": "1000"}.items(): monkeypatch.setenv(name, value)
+    look = "import sys, torch\nprint(hash('lepton'), torch.jit._state._enabled.enabled, sys.get_int_max_str_digits())"
     notebook = write_notebook(tmp_path/"trial.ipynb", "x = 1", look, kernel="lepton")
     done = lb.sweep(notebook, {"x": [1]}, devices_each=0).wait(120)
     assert done.status == "done"
-    assert "0 False 1000" in read_text(next(p for p in tmp_path.rglob("*.ipynb") if p != notebook))
-
-
-# --- the bound ------------------------------------------------------------------------------------
-
-def test_a_grid_leaves_few_forkservers_and_says_so(new_place, script):
-    "Each value of PYTHONHASHSEED would be a forkserver; beyond three there is a plain interpreter, which sees its value as well."
-    place = new_place.variables()
-    for seed in range(1, 4):
-        with subprocess.Popen([sys.executable, "-c", "from lepton_bench.workers.forkserver import connect_forkserver as c; c().close()"],
-                              env={**os.environ, **place, "PYTHONHASHSEED": str(seed)}) as asker: assert asker.wait(120) == 0
-    done = subprocess.run([BENCH, "launch", str(script)], capture_output=True, text=True, timeout=120, env={**os.environ, **place, "PYTHONHASHSEED": "9"})
-    plain = run(sys.executable, script, PYTHONHASHSEED="9")
-    assert json.loads(done.stdout.split("@")[1]) == plain, done
-    assert "PYTHONHASHSEED can be set only for a new interpreter" in done.stderr and "without a forkserver" in done.stderr
-    assert len([p for p in (new_place.root/"sockets").glob("fs-*") if not p.suffix]) == 3
+    assert f"{truth[True]['hash']} False 1000" in read_text(next(p for p in tmp_path.rglob("*.ipynb") if p != notebook))
 
 
 # --- nothing unclassified -------------------------------------------------------------------------
@@ -205,3 +210,30 @@ def test_all_that_torch_reads_while_it_is_imported_is_known(tmp_path):
     assert "TORCH_COMPILE_DISABLE" in names and "PYTORCH_JIT" in names, done.stderr
     unknown = [n for n in names if not kind_of(n) and n not in neutral_environment() and n not in ELSEWHERE]
     assert unknown == [], unknown
+
+
+# --- the bound ------------------------------------------------------------------------------------
+
+@pytest.fixture
+def full(place):
+    "Three forkservers with variables of their own: those that are new only listen, and are stopped before they import torch, which is not looked at here."
+    pids, mine = [], []
+    for seed in map(str, range(1, 4 - len(variants(place)))):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        stream = connect_forkserver(env=env)
+        pids.append(struct.unpack("3i", stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+        os.kill(pids[-1], signal.SIGSTOP)
+        mine.append(forkserver_path(env=env))
+        stream.close()
+    yield variants(place)
+    for pid in pids: os.kill(pid, signal.SIGKILL)
+    for path in mine: path.unlink()
+
+
+def test_a_grid_leaves_few_forkservers_and_says_so(place, full, tmp_path):
+    "Each value of PYTHONHASHSEED would be a forkserver; beyond three there is a plain interpreter, which sees its value as well."
+    (script := tmp_path/"hash.py").write_text("print(f'@{hash(\"lepton\")}@')\n")
+    done = subprocess.run([BENCH, "launch", str(script)], capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONHASHSEED": "9"})
+    assert json.loads(done.stdout.split("@")[1]) == run(sys.executable, script, PYTHONHASHSEED="9"), done
+    assert "PYTHONHASHSEED can be set only for a new interpreter" in done.stderr and "without a forkserver" in done.stderr
+    assert variants(place) == full and len(full) == 3
