@@ -16,17 +16,29 @@ def alloc():
 
 def look():
     "Everything that a run might have changed."
+    import asyncio
     import builtins
+    import codecs
+    import copyreg
+    import csv
     import decimal
+    import faulthandler
     import gc
+    import glob  # noqa: F401
+    import json
     import locale
     import logging
+    import multiprocessing
     import random
     import resource
     import signal
+    import socket
+    import ssl
     import sys
     import threading
     import time
+    import tracemalloc
+    import urllib.request
     import warnings
 
     import numpy as np
@@ -45,6 +57,12 @@ def look():
                   files=resource.getrlimit(resource.RLIMIT_NOFILE),
                   trace=(sys.gettrace(), sys.getprofile()), meta=len(sys.meta_path), decimal=decimal.getcontext().prec,
                   numpy=(np.geterr(), np.get_printoptions()),
+                  limits=(sys.getdlopenflags(), sys.getswitchinterval(), csv.field_size_limit(), socket.getdefaulttimeout()), zone=time.tzname,
+                  faults=faulthandler.is_enabled(), traced=tracemalloc.is_tracing(), opener=type(urllib.request._opener).__name__,
+                  coroutines=(*sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth()), errors=codecs.lookup_error("strict").__name__,
+                  policy=type(asyncio.events._event_loop_policy).__name__, method=multiprocessing.get_start_method(allow_none=True),
+                  modules=(type(sys.modules["csv"]).__name__, "never_installed" in sys.modules, "glob" in sys.modules), table=complex in copyreg.dispatch_table,
+                  ssl=ssl._create_default_https_context.__name__, encoder=json.JSONEncoder.default.__module__, environ=type(os.environ).__name__,
                   cwd=os.getcwd(), environment=os.environ.get("LEFT_BEHIND"), choice=type(random.choice).__name__,
                   affinity=os.sched_getaffinity(0), capture=logging._warnings_showwarning)
     return python | dict(
@@ -54,28 +72,49 @@ def look():
         benchmark=torch.backends.cudnn.benchmark, anomaly=torch.is_anomaly_enabled(),
         autocast=torch.is_autocast_enabled("cpu"), printing=str(vars(torch._tensor_str.PRINT_OPTS)), tiny=1e-310*1.5 == 0, save=torch.save.__module__,
         hooks_of_modules=len(torch.nn.modules.module._global_forward_hooks), repr=torch.Tensor.__repr__.__module__,
-        groups=len(torch.distributed.distributed_c10d._world.pg_map))
+        groups=len(torch.distributed.distributed_c10d._world.pg_map),
+        linear=torch.nn.Linear.reset_parameters.__module__, state="state_dict" in vars(torch.nn.Linear),
+        tf32=(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.fp32_precision, torch.backends.fp32_precision),
+        attention=(torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled(),
+                   torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.mha.get_fastpath_enabled()),
+        flags=(torch.backends.cudnn.deterministic, torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction, torch.is_warn_always_enabled(),
+               torch._C._is_multithreading_enabled(), len(torch.serialization.get_safe_globals()), torch.backends.opt_einsum.strategy),
+        optimizers=len(sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks),
+        compiler=(torch._dynamo.config.suppress_errors, torch._dynamo.config.cache_size_limit, torch._inductor.config.max_autotune))
 
 
 def careless():
+    import asyncio
     import builtins
+    import codecs
+    import copyreg
+    import csv
     import decimal
+    import faulthandler
     import gc
     import io
+    import json
     import locale
     import logging
+    import multiprocessing
     import random
     import resource
     import signal
+    import socket
+    import ssl
     import sys
     import threading
     import time
+    import tracemalloc
+    import types
+    import urllib.request
     import warnings
 
     import numpy as np
     import torch
 
     class Tee(io.StringIO): pass
+    devnull = open(os.devnull, "w")
     sys.stdout = sys.__stdout__ = Tee()
     sys.stderr, sys.stdin = Tee(), Tee()
     sys.excepthook = sys.displayhook = sys.unraisablehook = threading.excepthook = warnings.showwarning = lambda *_: None
@@ -102,6 +141,25 @@ def careless():
     torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
     torch.distributed.new_group([0, 1], backend="gloo")
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    sys.setdlopenflags(os.RTLD_GLOBAL | os.RTLD_NOW); sys.setswitchinterval(.1); csv.field_size_limit(7); socket.setdefaulttimeout(.01)
+    os.environ["TZ"] = "Asia/Tokyo"; time.tzset(); faulthandler.enable(devnull); tracemalloc.start()
+    faulthandler.dump_traceback_later(1, exit=True, file=devnull)
+    urllib.request.install_opener(urllib.request.build_opener()); sys.set_coroutine_origin_tracking_depth(3)
+    codecs.register_error("strict", lambda error: ("", error.end)); asyncio.run(asyncio.sleep(0)); multiprocessing.set_start_method("spawn", force=True)
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    sys.modules["csv"], sys.modules["never_installed"] = types.ModuleType("csv"), None
+    del sys.modules["glob"]
+    copyreg.pickle(complex, lambda x: (complex, (0,)))
+    ssl._create_default_https_context, json.JSONEncoder.default = ssl._create_unverified_context, (lambda self, value: str(value))
+    torch.nn.Linear.reset_parameters = torch.nn.Linear.state_dict = lambda self: None
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.fp32_precision = True, False, "tf32"
+    for name in ("flash", "math", "mem_efficient", "cudnn"): getattr(torch.backends.cuda, f"enable_{name}_sdp")(False)
+    torch.backends.mha.set_fastpath_enabled(False); torch.backends.cudnn.deterministic = True
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.set_warn_always(True); torch._C._set_multithreading_enabled(False); torch.serialization.add_safe_globals([Tee])
+    torch.backends.opt_einsum.strategy = "optimal"; sys.modules["torch.optim.optimizer"].register_optimizer_step_pre_hook(lambda *_: None)
+    torch._dynamo.config.suppress_errors, torch._dynamo.config.cache_size_limit, torch._inductor.config.max_autotune = True, 77, True
+    vars(os)["environ"] = dict(os.environ)
 
 
 def test_a_careless_run_leaves_nothing(alloc):
@@ -127,6 +185,35 @@ def test_a_stream_that_was_closed_is_opened_again(alloc, how):
     assert run.wait(60).status == "done" and run.logs(0).strip() == "before", run.logs(0)
     again = alloc.launch(lambda: print("heard"))
     assert again.wait(60).status == "done" and again.logs(0).strip() == "heard" and alloc.launch(os.getpid).results(60) == pids
+
+
+def test_a_signal_and_a_timer_of_the_run_before_end_nothing(alloc, tmp_path):
+    "SIGUSR2 is how `run.stacks()` asks; a timer of faulthandler would end the process."
+    def leave():
+        import faulthandler
+        import signal
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+        faulthandler.dump_traceback_later(.3, exit=True)
+
+    def hold():
+        import threading
+        until = time.monotonic() + 1
+        while time.monotonic() < until or not (tmp_path/"asked").exists(): threading.Event().wait(.02)
+    alloc.launch(leave).results(60)
+    run = alloc.launch(hold)
+    stacks = run.stacks()
+    while "hold" not in str(stacks): stacks = run.stacks()
+    (tmp_path/"asked").touch()
+    assert run.wait(60).status == "done"
+
+
+def test_what_can_be_set_only_once_means_fresh_ranks(alloc):
+    def leave():
+        import torch
+        torch.set_num_interop_threads(3)
+    pids = alloc.launch(os.getpid).results(60)
+    run, after = alloc.launch(leave), alloc.launch(os.getpid)
+    assert not set(after.results(60)) & set(pids) and "threads between operations cannot be put back" in run.logs(0)
 
 
 def test_random_numbers_do_not_go_on(alloc):

@@ -6,6 +6,8 @@
 __all__ = ['MISSING', 'PYTHON', 'TORCH', 'Setting', 'Identities', 'attributes', 'contents', 'flag']
 
 # %% ../../nbs/workers/306_interpreter_settings.ipynb #a3608476
+import codecs
+import faulthandler
 import gc
 import locale
 import logging
@@ -14,6 +16,8 @@ import resource
 import signal
 import sys
 import threading
+import time
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -88,6 +92,26 @@ def _write_gc(kept: Any) -> None:
     gc.set_threshold(*kept[1])
     gc.set_debug(kept[2])
 
+def _read_zone() -> Any: return os.environ.get("TZ"), time.tzname
+
+def _write_zone(kept: Any) -> None:
+    if kept[0] is None: os.environ.pop("TZ", None)
+    else: os.environ["TZ"] = kept[0]
+    time.tzset()
+
+def _write_tracemalloc(kept: Any) -> None:
+    tracemalloc.stop()
+    if kept: tracemalloc.start(kept)
+
+def _write_errors(kept: Any) -> None:
+    for name, function in zip(_ERRORS, kept): codecs.register_error(name, function)
+
+_ERRORS = ("strict", "ignore", "replace", "backslashreplace", "xmlcharrefreplace", "namereplace", "surrogateescape", "surrogatepass")
+
+def _write_coroutines(kept: Any) -> None:
+    sys.set_asyncgen_hooks(*kept[:2])
+    sys.set_coroutine_origin_tracking_depth(kept[2])
+
 def _umask() -> int:
     os.umask(mask := os.umask(0o22))
     return mask
@@ -112,12 +136,21 @@ PYTHON = (
     Setting("blocked signals", lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()), lambda kept: signal.pthread_sigmask(signal.SIG_SETMASK, kept)),
     Setting("locale", lambda: locale.setlocale(locale.LC_ALL), lambda kept: locale.setlocale(locale.LC_ALL, kept)),
     Setting("resource limits", lambda: list(map(resource.getrlimit, _LIMITS)), _write_limits),
+    attributes("os.environ", "os", "environ", "environb"),
+    Setting("time zone", _read_zone, _write_zone),
+    Setting("fault handler", faulthandler.is_enabled, lambda kept: (faulthandler.enable if kept else faulthandler.disable)()),
+    Setting("tracemalloc", lambda: tracemalloc.is_tracing() and tracemalloc.get_traceback_limit(), _write_tracemalloc),
+    Setting("dlopen flags", sys.getdlopenflags, sys.setdlopenflags),
+    Setting("hooks of coroutines", lambda: Identities((*sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth())), _write_coroutines),
+    Setting("handlers of codecs' errors", lambda: Identities(map(codecs.lookup_error, _ERRORS)), _write_errors),
     Setting("affinity", lambda: os.sched_getaffinity(0), lambda kept: os.sched_setaffinity(0, kept)),
     Setting("priority", lambda: os.getpriority(os.PRIO_PROCESS, 0), lambda kept: os.setpriority(os.PRIO_PROCESS, 0, kept)),
     attributes("logging's settings", "logging", "raiseExceptions", "lastResort", "_warnings_showwarning", "_loggerClass", "_logRecordFactory"),
     Setting("logging.disable", lambda: logging.root.manager.disable, logging.disable),
     attributes("tempfile.tempdir", "tempfile", "tempdir"),
     Setting("socket timeout", lambda: sys.modules["socket"].getdefaulttimeout(), lambda kept: sys.modules["socket"].setdefaulttimeout(kept), "socket"),
+    attributes("opener of URLs", "urllib.request", "_opener"),
+    Setting("longest field of a CSV file", lambda: sys.modules["_csv"].field_size_limit(), lambda kept: sys.modules["_csv"].field_size_limit(kept), "_csv"),
     attributes("event loop policy", "asyncio.events", "_event_loop_policy"),
     Setting("start method", lambda: Identities([sys.modules["multiprocessing.context"]._default_context._actual_context]),
             lambda kept: setattr(sys.modules["multiprocessing.context"]._default_context, "_actual_context", kept[0]), "multiprocessing.context"))
@@ -130,6 +163,44 @@ def flag(path: str,  # "torch.backends.cudnn.benchmark"
     "An attribute of torch that is a property."
     module, _, name = path.rpartition(".")
     return Setting(path, lambda: getattr(sys.modules[module], name), lambda kept: setattr(sys.modules[module], name, kept), module)
+
+def _pair(getter: str, setter: str) -> tuple[Callable[[], Any], Callable[..., Any]] | None:
+    return (getattr(_torch()._C, getter), getattr(_torch()._C, setter)) if hasattr(_torch()._C, getter) and hasattr(_torch()._C, setter) else None
+
+_FLAGS = """cudnn_enabled cudnn_benchmark cudnn_deterministic cudnn_depthwise_kernel mkldnn_enabled mkldnn_deterministic nnpack_enabled qengine
+    deterministic_fill_uninitialized_memory warnAlways autograd_fallback_mode graph_executor_optimize blas_preferred_backend linalg_preferred_backend
+    cublas_allow_fp16_reduced_precision_reduction cublas_allow_bf16_reduced_precision_reduction cublas_allow_fp16_accumulation
+    cpu_allow_fp16_reduced_precision_reduction math_sdp_allow_fp16_bf16_reduction sdp_priority_order""".split()
+_SWITCHES = "flash mem_efficient math cudnn overrideable fa3".split()  # kernels of scaled_dot_product_attention
+
+@lru_cache(maxsize=1)
+def _flags() -> list[tuple[Callable[[], Any], Callable[..., Any]]]:
+    "What reads and what writes each flag of torch's backends, where this build of torch has it; all without a look at a GPU."
+    found = [*(_pair(f"_get_{name}", f"_set_{name}") for name in _FLAGS), *(_pair(f"_get_{name}_sdp_enabled", f"_set_sdp_use_{name}") for name in _SWITCHES),
+             _pair("_cuda_get_cudnn_benchmark_limit", "_cuda_set_cudnn_benchmark_limit"), _pair("_is_multithreading_enabled", "_set_multithreading_enabled"),
+             _pair("_check_sparse_tensor_invariants", "_set_check_sparse_tensor_invariants")]
+    return [pair for pair in found if pair]
+
+def _write_flags(kept: Any) -> None:
+    for (read, write), value in zip(_flags(), kept):
+        if read() != value: write(*(value if isinstance(value, tuple) else (value,)))
+
+_PRECISIONS = (("generic", "all"), *((kind, what) for kind in ("cuda", "mkldnn") for what in ("all", "matmul", "conv", "rnn")))
+_OLD = ("float32_matmul_precision", "cublas_allow_tf32", "cudnn_allow_tf32")  # say the same, and refuse to be read where the new ones disagree
+
+def _old_precision(name: str) -> Any:
+    try: return getattr(_torch()._C, f"_get_{name}")()
+    except RuntimeError: return None
+
+def _read_precision() -> Any: return [_old_precision(name) for name in _OLD], [_torch()._C._get_fp32_precision_getter(*x) for x in _PRECISIONS]
+
+def _write_precision(kept: Any) -> None:
+    for _ in range(2):  # what is inherited from "all" reads as set, until that is set
+        for which, value in zip(_PRECISIONS, kept[1]): _torch()._C._set_fp32_precision_setter(*which, value)
+        for name, value in zip(_OLD, kept[0]):
+            if value is not None and _old_precision(name) != value: getattr(_torch()._C, f"_set_{name}")(value)
+
+def _write_stream(kept: Any) -> None: _torch().cuda.set_stream(_torch().cuda.default_stream())
 
 _tiny = 1e-310
 _KINDS = ("cpu", "cuda")
@@ -157,6 +228,10 @@ def _read_device() -> Any: return str(getattr(getattr(_torch()._GLOBAL_DEVICE_CO
 
 def _write_printing(kept: Any) -> None: vars(sys.modules["torch._tensor_str"].PRINT_OPTS).update(kept)
 
+def _write_safe(kept: Any) -> None:
+    found = sys.modules["torch._weights_only_unpickler"]._marked_safe_globals_set
+    found.clear(); found.update(kept)
+
 TORCH = (
     Setting("default dtype", lambda: _torch().get_default_dtype(), lambda kept: _torch().set_default_dtype(kept), "torch"),
     Setting("default device", _read_device, lambda kept: _torch().set_default_device(kept or None), "torch"),
@@ -164,7 +239,10 @@ TORCH = (
     Setting("deterministic algorithms", lambda: (_torch().are_deterministic_algorithms_enabled(), _torch().is_deterministic_algorithms_warn_only_enabled()),
             lambda kept: _torch().use_deterministic_algorithms(kept[0], warn_only=kept[1]), "torch"),
     Setting("threads", lambda: _torch().get_num_threads(), lambda kept: _torch().set_num_threads(kept), "torch"),
-    Setting("matmul precision", lambda: _torch().get_float32_matmul_precision(), lambda kept: _torch().set_float32_matmul_precision(kept), "torch"),
+    Setting("threads between operations", lambda: _torch().get_num_interop_threads(), lambda kept: _torch().set_num_interop_threads(kept), "torch"),
+    Setting("precision of float32", _read_precision, _write_precision, "torch"),
+    Setting("flags of backends", lambda: [read() for read, _ in _flags()], _write_flags, "torch"),
+    attributes("fast path of attention", "torch.backends.mha", "_is_fastpath_enabled"),
     Setting("anomaly mode", lambda: (_torch().is_anomaly_enabled(), _torch().is_anomaly_check_nan_enabled()),
             lambda kept: _torch().set_anomaly_enabled(*kept), "torch"),
     Setting("autocast", _read_autocast, _write_autocast, "torch"),
@@ -174,6 +252,7 @@ TORCH = (
     attributes("sharing strategy", "torch.multiprocessing", "_sharing_strategy"),
     Setting("device", lambda: _torch().cuda.current_device() if _torch().cuda.is_initialized() else -1,
             lambda kept: _torch().cuda.set_device(kept) if kept >= 0 else None, "torch.cuda"),
-    *map(flag, ("torch.backends.cudnn.enabled", "torch.backends.cudnn.benchmark", "torch.backends.cudnn.deterministic", "torch.backends.cudnn.allow_tf32",
-                "torch.backends.mkldnn.enabled", "torch.backends.mkldnn.deterministic", "torch.backends.opt_einsum.enabled",
-                "torch.utils.deterministic.fill_uninitialized_memory")))
+    Setting("stream", lambda: _torch().cuda.current_stream().cuda_stream if _torch().cuda.is_initialized() else 0, _write_stream, "torch.cuda"),
+    Setting("globals that may be loaded", lambda: set(sys.modules["torch._weights_only_unpickler"]._marked_safe_globals_set), _write_safe,
+            "torch._weights_only_unpickler"),
+    *map(flag, ("torch.backends.opt_einsum.enabled", "torch.backends.opt_einsum.strategy")))

@@ -8,6 +8,7 @@ __all__ = ['FORGET', 'INSTALLED', 'is_own', 'left_threads', 'left_processes', 'l
 
 # %% ../../nbs/workers/307_interpreter_state.ipynb #5b4f5436
 import atexit
+import faulthandler
 import os
 import random
 import sys
@@ -25,7 +26,7 @@ from typing import Any
 import lepton_bench
 from ..processes import children
 from .interpreter_settings import PYTHON, TORCH, Setting
-from .replacements import Loggers, Modules, Patches, origin
+from .replacements import Loggers, Modules, Patches, Tables, origin
 
 # %% ../../nbs/workers/307_interpreter_state.ipynb #b29e39c1
 def _forget_accelerate(state: Any) -> None:
@@ -132,7 +133,8 @@ class AtExit:
             except BaseException: traceback.print_exc()
 
 # %% ../../nbs/workers/307_interpreter_state.ipynb #398150f2
-_APPLIED = ("standard streams", "warning filters", "digits", "bytecode", "locale", "threads", "tempfile.tempdir")  # by another environment
+_APPLIED = ("standard streams", "warning filters", "digits", "bytecode", "locale", "threads", "tempfile.tempdir",
+            "time zone", "fault handler", "tracemalloc")  # by another environment
 _SETTINGS = (*TORCH, *PYTHON)  # in the order in which they are put back: what torch imports to set something adds filters of warnings
 
 @dataclass
@@ -142,6 +144,7 @@ class InterpreterState:
     packages: set[str] = field(default_factory=lambda: {name.partition(".")[0] for name in sys.modules})
     patches: Patches = field(default_factory=Patches)
     modules: Modules = field(default_factory=lambda: Modules(is_own))
+    tables: Tables = field(default_factory=lambda: Tables(is_own))
     loggers: Loggers = field(default_factory=Loggers)
     threads: set[int] = field(default_factory=lambda: {t.ident or 0 for t in threading.enumerate()})
     finders: tuple[list, list] = field(default_factory=lambda: (list(sys.meta_path), list(sys.path_hooks)))
@@ -175,7 +178,8 @@ def put_back(state: InterpreterState) -> list[str]:  # what could not be, in wor
     "Undo what has changed."
     failed: list[str] = []
     for name, undo in (("modules", lambda: state.modules.put_back(state.is_library)), *_forgetting(), ("import hooks", lambda: _put_finders(state)),
-                       ("functions", lambda: state.patches.put_back(state.stays)), ("loggers", lambda: state.loggers.put_back(state.is_library))):
+                       ("functions", lambda: state.patches.put_back(state.stays)), ("tables", lambda: state.tables.put_back(state.stays)),
+                       ("loggers", lambda: state.loggers.put_back(state.is_library)), ("fault handler", faulthandler.cancel_dump_traceback_later)):
         try: undo()
         except Exception as e: failed.append(f"{name}: {e}")
     return failed if _unchanged(state) else failed + [line for s in state.settings for line in _put_setting(s, state.values[s.name])]

@@ -220,8 +220,15 @@ class Worker:
         if message["cuda"]:
             import torch
             torch.cuda.set_device(message["local_rank"])
-        faulthandler.register(signal.SIGUSR2, file=open(message["stacks"], "a"), all_threads=True)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        self.stacks = open(message["stacks"], "a")
+        self.show_stacks()
         self.stream.send({"op": "ready", "rank": self.rank, "group": False})
+
+    def show_stacks(self) -> None:
+        "Have SIGUSR2 write down where all threads are; a run may have used that signal."
+        faulthandler.unregister(signal.SIGUSR2)
+        faulthandler.register(signal.SIGUSR2, file=self.stacks, all_threads=True)
 
     def join(self, message: dict) -> None:
         "Join the process group, once."
@@ -292,6 +299,7 @@ class Worker:
         "Undo what a run has done to this interpreter, while its result is on the way; then the next one may come."
         if self.state is None: return
         failed = put_back(self.state)
+        self.show_stacks()
         own_streams(self.state)
         reseed_all()
         if failed: print(f"lepton: the next launch gets fresh ranks, since {'; '.join(failed)}", file=sys.stderr)
