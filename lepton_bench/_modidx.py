@@ -3722,6 +3722,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'lepton_bench/workers/forkserver.py'),
                                                  'lepton_bench.workers.forkserver.connect_forkserver': ( 'workers/forkserver.html#connect_forkserver',
                                                                                                          'lepton_bench/workers/forkserver.py'),
+                                                 'lepton_bench.workers.forkserver.customization_error': ( 'workers/forkserver.html#customization_error',
+                                                                                                          'lepton_bench/workers/forkserver.py'),
                                                  'lepton_bench.workers.forkserver.enter_child': ( 'workers/forkserver.html#enter_child',
                                                                                                   'lepton_bench/workers/forkserver.py'),
                                                  'lepton_bench.workers.forkserver.exit_status': ( 'workers/forkserver.html#exit_status',

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -214,20 +215,34 @@ def test_all_that_torch_reads_while_it_is_imported_is_known(tmp_path):
 
 # --- the bound ------------------------------------------------------------------------------------
 
+def test_a_sitecustomize_that_misses_a_variable_is_named(tmp_path, capfd):
+    (tmp_path/"sitecustomize.py").write_text("import os\nos.environ['TRACER_URL']\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "TRACER_URL": "http://tracer"}
+    end = start_stopped(env)
+    end()
+    said = capfd.readouterr().err
+    assert "sitecustomize: KeyError: 'TRACER_URL'" in said and "LEPTON_BENCH_FORKSERVER=0" in said
+
+
+def start_stopped(env: dict[str, str]) -> Callable[[], None]:  # ends it
+    "A forkserver that listens, stopped before it imports torch, which is not looked at."
+    stream = connect_forkserver(env=env)
+    pid = struct.unpack("3i", stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    os.kill(pid, signal.SIGSTOP)
+    stream.close()
+
+    def end() -> None:
+        os.kill(pid, signal.SIGKILL)
+        forkserver_path(env=env).unlink()
+    return end
+
+
 @pytest.fixture
 def full(place):
-    "Three forkservers with variables of their own: those that are new only listen, and are stopped before they import torch, which is not looked at here."
-    pids, mine = [], []
-    for seed in map(str, range(1, 4 - len(variants(place)))):
-        env = {**os.environ, "PYTHONHASHSEED": seed}
-        stream = connect_forkserver(env=env)
-        pids.append(struct.unpack("3i", stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
-        os.kill(pids[-1], signal.SIGSTOP)
-        mine.append(forkserver_path(env=env))
-        stream.close()
+    "Three forkservers with variables of their own."
+    ends = [start_stopped({**os.environ, "PYTHONHASHSEED": str(seed)}) for seed in range(1, 4 - len(variants(place)))]
     yield variants(place)
-    for pid in pids: os.kill(pid, signal.SIGKILL)
-    for path in mine: path.unlink()
+    for end in ends: end()
 
 
 def test_a_grid_leaves_few_forkservers_and_says_so(place, full, tmp_path):

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Body', 'forkserver_key', 'trampoline', 'find_target', 'reseed', 'redirect', 'enter_child', 'serve', 'preload',
-           'preload_rest', 'shared_body', 'forkserver_path', 'neutral_environment', 'forkserver_runs',
-           'connect_forkserver', 'fork', 'spawn', 'spawned_body', 'kernels_body', 'exit_status', 'Forkserver',
-           'living_forkservers', 'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
+           'preload_rest', 'shared_body', 'forkserver_path', 'neutral_environment', 'customization_error',
+           'forkserver_runs', 'connect_forkserver', 'fork', 'spawn', 'spawned_body', 'kernels_body', 'exit_status',
+           'Forkserver', 'living_forkservers', 'forkservers', 'is_answered', 'shutdown_forkservers', 'main']
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c002
 import fcntl
@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -258,15 +259,24 @@ def neutral_environment(env: Mapping[str, str] | None = None  # the asker's; Non
     taken = {k: v for k, v in env.items() if k in _TAKEN or k in _PLACE or k.startswith(_TAKEN_PREFIXES)}
     return {**taken, "LANG": "C.UTF-8", **_own_values(env)}
 
+def customization_error(log: str) -> str:  # empty: there was none
+    "What went wrong in `sitecustomize`, `usercustomize` or a .pth file, as Python says it when an interpreter starts."
+    found = re.search(r"Error in ((?:site|user)customize)[^\n]*:\n(.+)|Error processing line \d+ of (.+):\n(?:.*\n)*? *(\S+: .+)\n\nRemainder", log)
+    return f"{found[1] or found[3]}: {found[2] or found[4]}" if found else ""
+
 def _start(path: Path, timeout: float, env: Mapping[str, str]) -> Stream:
     "Start the forkserver of `path` and connect to it."
     log = open(f"{path}.log", "ab")
+    before = log.tell()
     command = [sys.executable, "-m", "lepton_bench.workers.forkserver", str(path), str(_idle(env))]
     path.unlink(missing_ok=True)
     with log:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=neutral_environment(env), cwd="/",
                               start_new_session=True, timeout=timeout)
     if done.returncode: raise BenchError(f"the forkserver exited with code {done.returncode}; its log is {path}.log")
+    if error := customization_error(Path(f"{path}.log").read_bytes()[before:].decode(errors="replace")):
+        print(f"lepton: {error}. The forkserver starts without variables of your own, so ranks go without what this file does; "
+              "LEPTON_BENCH_FORKSERVER=0 starts ranks without it, with all of your variables.", file=sys.stderr)
     return _await(path, timeout)
 
 def _await(path: Path, timeout: float) -> Stream:
