@@ -4475,6 +4475,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                           'lepton_bench/workers/replacements.py'),
                                                    'lepton_bench.workers.replacements._copied': ( 'workers/replacements.html#_copied',
                                                                                                   'lepton_bench/workers/replacements.py'),
+                                                   'lepton_bench.workers.replacements._has_package': ( 'workers/replacements.html#_has_package',
+                                                                                                       'lepton_bench/workers/replacements.py'),
                                                    'lepton_bench.workers.replacements._is_code': ( 'workers/replacements.html#_is_code',
                                                                                                    'lepton_bench/workers/replacements.py'),
                                                    'lepton_bench.workers.replacements._is_made_by_hand': ( 'workers/replacements.html#_is_made_by_hand',

@@ -176,9 +176,8 @@ def on_clean(self: Course, header: dict, payload: bytes) -> None:
     "A rank has undone what a run has done to it, as far as it could."
     self.crew.on_clean(header)
     if self.current or not self.crew.settled: return
-    if self.crew.dirty and self.warm and not (self.queue or self.closed): self.crew.start(True)
+    if self.crew.dirty and self.warm and not (self.queue or self.closed): self.crew.start(True); self.on_change()
     self.advance()
-    self.on_change()
 
 @patch
 def on_exited(self: Course, header: dict, payload: bytes) -> None:

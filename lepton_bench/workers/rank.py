@@ -320,8 +320,8 @@ class Worker:
             with borrowed_main():
                 if self.state: self.state.modules.begin()
                 header, result = self.state.context.copy().run(run_function, payload) if self.state else run_function(payload)
-                if self.state: self.state.modules.end()
                 self.at_exit.run()
+                if self.state: self.state.modules.end()
                 self.at_exit.remove()
                 self.leave(settle(header), result)
             tidy(before)

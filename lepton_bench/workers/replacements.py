@@ -124,6 +124,11 @@ def _is_made_by_hand(module: Any) -> bool:
     "Whether something in `sys.modules` does not come from an import."
     return not isinstance(module, types.ModuleType) or (type(module) is types.ModuleType and vars(module).get("__spec__") is None)
 
+def _has_package(name: str) -> bool:
+    "Whether a module lies in a package that was imported, and may have made it."
+    package, dot, _ = name.partition(".")
+    return bool(dot) and package in sys.modules and not _is_made_by_hand(sys.modules[package])
+
 class Modules:
     "What is imported."
     def __init__(self, is_own: Callable[[str], bool]) -> None:  # whether code of a file is the user's
@@ -147,7 +152,7 @@ class Modules:
             if now is not _MISSING and not _is_made_by_hand(now) and self._is_reloaded(module): self.kept[name] = now
             elif now is _MISSING or not is_library(str(getattr(now, "__name__", ""))): sys.modules[name] = module
         for name in sys.modules.keys() - self.kept.keys():
-            if _is_made_by_hand(sys.modules[name]) and not is_library(name): del sys.modules[name]
+            if _is_made_by_hand(sys.modules[name]) and not is_library(name) and not _has_package(name): del sys.modules[name]
             else: self.kept[name] = sys.modules[name]
 
     def _is_reloaded(self, module: Any) -> bool: return self.is_own(getattr(module, "__file__", None) or "<frozen")
