@@ -24,6 +24,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
+from .coroutines import name_of
 from .engines.base import await_end, get_engine, require
 from .errors import AllocationError, BenchError, LaunchError
 from .output import Watch, in_notebook, new_output, watch_in_background
@@ -160,7 +161,7 @@ class Launcher:
             header |= notebook_call(found, args, kwargs)
             say_once_for_kernels()
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
-        name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
+        name = self.chosen.name or (name_of(found) if kind == "function" else Path(found).stem)
         return self.send({**header, "name": name}, payload)
 
     def carried(self, kind: str) -> list[Any]:

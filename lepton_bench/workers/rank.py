@@ -29,6 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..carried_modules import carried_modules
 from ..child_processes import enter_folder, install, leave_to_python
 from ..coroutines import call
 from ..errors import LaunchError
@@ -308,10 +309,12 @@ class Worker:
             if path := message.get("payload_file"): payload = Path(path).read_bytes()
             self.at_exit.install()
             with borrowed_main():
-                header, result = self.state.context.copy().run(run_function, payload) if self.state else run_function(payload)
-                self.at_exit.run()
-                self.at_exit.remove()
-                self.leave(settle(header), result)
+                with carried_modules():
+                    header, result = self.state.context.copy().run(run_function, payload) if self.state else run_function(payload)
+                    self.at_exit.run()
+                    self.at_exit.remove()
+                    settled = settle(header)
+                self.leave(settled, result)
             tidy()
             if header["status"] == "done": self.undo()
         elif message["kind"] == "notebook":
