@@ -24,6 +24,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
+from .coroutines import name_of
 from .engines.base import await_end, get_engine, require
 from .errors import AllocationError, BenchError, LaunchError
 from .output import Watch, in_notebook, new_output, watch_in_background
@@ -160,7 +161,7 @@ class Launcher:
             header |= notebook_call(found, args, kwargs)
             say_once_for_kernels()
         else: header |= {"target": found, "args": _script_args(args, kwargs)}
-        name = self.chosen.name or (getattr(found, "__name__", type(found).__name__) if kind == "function" else Path(found).stem)
+        name = self.chosen.name or (name_of(found) if kind == "function" else Path(found).stem)
         return self.send({**header, "name": name}, payload)
 
     def carried(self, kind: str) -> list[Any]:
@@ -331,9 +332,9 @@ def plan(count: int, engine: Any, kind: str | None = None, memory: int | str | N
     limit = options.pop("time") if engine.capabilities.limit and "time" in options else None
     chosen = check_name(name) if name is not None else new_name({a["name"] for a in list_allocations()})
     check_possible(Request(count=count, kind=kind, memory=size, priority=priority, name=chosen, label=_label()), engine.inventory())
-    return Spec(name=chosen, count=count, kind=kind, memory=size, priority=priority, timeout=timeout, label=_label(), warm=warm, once=once,
-                owner=ProcessId.me().to_dict() if owned else None, bound=owned and headless_run() is not None, engine=engine.name,
-                min_ranks=check_least(min_ranks, count), options=options, preempt=preempt, time=limit)
+    return Spec(name=chosen, count=count, kind=kind, memory=size, priority=priority, timeout=timeout if timeout != float("inf") else None, label=_label(),
+                warm=warm, once=once, owner=ProcessId.me().to_dict() if owned else None, bound=owned and headless_run() is not None,
+                engine=engine.name, min_ranks=check_least(min_ranks, count), options=options, preempt=preempt, time=limit)
 
 # %% ../nbs/50_bench.ipynb #c030
 def allocate(count: int = 1,  # devices, and ranks

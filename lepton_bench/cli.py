@@ -7,7 +7,6 @@ __all__ = ['app', 'Json', 'common', 'devices', 'allocations', 'runs', 'logs', 'p
            'test_notebooks', 'stop', 'release', 'shutdown', 'lab', 'kernelspec', 'survival', 'checks', 'doctor', 'main']
 
 # %% ../nbs/65_cli.ipynb #c002
-import json
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ import typer
 
 from .errors import BenchError
 from .runs.store import GOING
+from .strict_json import dump_json, valid_text
 
 # %% ../nbs/65_cli.ipynb #c003
 app = typer.Typer(help="The workbench for people who train models: devices, allocations, runs.", no_args_is_help=True, add_completion=False,
@@ -40,7 +40,7 @@ def common(version: Annotated[bool, typer.Option("--version", callback=_show_ver
 
 def _show(table: Any, as_json: bool) -> None:
     "A table for people or for programs."
-    print(json.dumps(table.to_dicts(), default=str, indent=1) if as_json else repr(table))
+    print(dump_json(table.to_dicts(), default=lambda v: valid_text(str(v)), indent=1) if as_json else repr(table))
 
 # %% ../nbs/65_cli.ipynb #c005
 @app.command()
@@ -419,7 +419,7 @@ def doctor(engine: Annotated[str, typer.Option(help="local: this host; slurm: a 
     if (count, option, kind, timeout) != (None, None, None, None): raise BenchError("-n, --option, --kind and --timeout belong to doctor --engine slurm")
     values, origins = load_settings()
     found = checks()
-    if as_json: print(json.dumps({"checks": found, "settings": {k: {"value": str(v), "origin": origins[k]} for k, v in asdict(values).items()}}, indent=1))
+    if as_json: print(dump_json({"checks": found, "settings": {k: {"value": str(v), "origin": origins[k]} for k, v in asdict(values).items()}}, indent=1))
     else:
         for row in found: print(f"{'ok  ' if row['ok'] else 'NO  '} {row['check']:14} {row['found']}  ({row['ms']} ms)")
         print("\nsettings")

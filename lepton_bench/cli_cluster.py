@@ -6,13 +6,13 @@
 __all__ = ['Beside', 'examine_cluster']
 
 # %% ../nbs/651_cli_cluster.ipynb #3c90bdd6
-import json
 import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from .cluster_check import Lines, check_cluster
+from .strict_json import dump_json
 
 
 # %% ../nbs/651_cli_cluster.ipynb #c88f01f9
@@ -35,5 +35,5 @@ def examine_cluster(count: int,  # nodes
     for finding in check_cluster(count, kind, options, timeout, beside):
         found.append(finding)
         if not as_json: print(finding, flush=True)
-    if as_json: print(json.dumps({"checks": [f.to_dict() for f in found]}, indent=1))
+    if as_json: print(dump_json({"checks": [f.to_dict() for f in found]}, indent=1))
     return int(any(f.state == "problem" for f in found))

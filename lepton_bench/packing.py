@@ -13,10 +13,11 @@ import sysconfig
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.machinery import PathFinder
 from typing import Any
 
-from .coroutines import refuse_generator
+from .coroutines import name_of, refuse_generator
 from .errors import BenchError, LaunchError
 from .main_module import CACHED
 from .paths import user_path
@@ -45,6 +46,8 @@ def references(function: Callable) -> dict[str, Any]:
 def _functions(value: Any) -> list[Callable]:
     "The functions in a value: itself, or a class's methods."
     if type(value) is CACHED: return _functions(value.__wrapped__)
+    if isinstance(value, partial): return _functions(value.func)
+    if isinstance(value, types.MethodType): return _functions(value.__func__) + _functions(type(value.__self__))
     if isinstance(value, types.FunctionType): return [value]
     if isinstance(value, (staticmethod, classmethod)): return _functions(value.__func__)
     if isinstance(value, property): return [f for f in (value.fget, value.fset) if f]
@@ -124,7 +127,7 @@ def pack(function: Callable, args: tuple = (), kwargs: dict | None = None,
     try:
         with by_value(carry): data = dumps((function, args, kwargs))
     except Exception as e:
-        raise LaunchError(f"{getattr(function, '__name__', function)!r} cannot be sent to the ranks: {_culprits(function, args, kwargs)} cannot be pickled. "
+        raise LaunchError(f"{name_of(function)!r} cannot be sent to the ranks: {_culprits(function, args, kwargs)} cannot be pickled. "
                           f"Create it inside the function, or pass what it is made from. ({type(e).__name__}: {e})") from None
     if len(data) < _LARGE: return data, []
     large = [f"{n} ({s/1e6:.0f} MB)" for n, v in references(function).items() if isinstance(s := _size(v), int) and s >= _LARGE]

@@ -12,6 +12,7 @@ import sys
 from functools import lru_cache
 from typing import Any, NewType, ParamSpec, TypeVarTuple
 
+from .carried_modules import by_value_again, placed
 from .main_module import CACHED, MainGlobals, build, definition_name, fill, fill_function, find, key_of, look_up
 
 # %% ../nbs/04_pickling.ipynb #c005
@@ -54,7 +55,7 @@ def by_value() -> type:
             found = _with_slots(obj, _remade(obj) or super().reducer_override(obj))
             if getattr(obj, "__globals__", None) is self.main and found is not NotImplemented:
                 found = (*found[:2], (found[2], found[5]), None, None, fill_function)
-            return _named(obj, name, *found) if (name := definition_name(obj)) else found
+            return _named(obj, name, *found) if (name := definition_name(obj)) else placed(obj, found)
     return ByValue
 
 def _with_slots(obj: Any, found: Any) -> Any:
@@ -112,5 +113,5 @@ def dumps_back(value: Any,
                ) -> bytes:
     "A value for the process that its definitions came from."
     file = io.BytesIO()
-    by_name()(file, on_cpu).dump(value)
+    with by_value_again(): by_name()(file, on_cpu).dump(value)
     return file.getvalue()

@@ -29,6 +29,7 @@ from ..processes import touch, write_atomically
 from ..resources.devices import Device, inventory
 from ..runs.store import runs_directory
 from ..settings import settings
+from ..strict_json import dump_json
 from ..workers.allocations import Spec, allocations_directory, claim_name, describe_request, is_living, read_allocation
 from ..workers.job import CommandPlacement, leave_request, live_in_job
 from ..workers.recorder import stop_parked
@@ -205,8 +206,8 @@ class SlurmEngine:
             path.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        write_atomically(path, json.dumps({**about, "job": job}).encode(), mode=0o600)
-        write_atomically(folder/"job.json", json.dumps({"job": job}).encode())
+        write_atomically(path, dump_json({**about, "job": job}, texts=False).encode(), mode=0o600)
+        write_atomically(folder/"job.json", dump_json({"job": job}).encode())
         return Handle(self.name, spec.name, {"job": job}, JobNews(spec.name, job, spec.timeout))
 
     def poll(self, handles: Sequence[Handle]) -> list[str]:
@@ -294,7 +295,7 @@ def job_main(folder: Path) -> None:
     signals.signal(signals.SIGINT, signals.SIG_IGN)
     for name in [n for n in os.environ if n.startswith(_BINDING)]: del os.environ[name]
     nodes = granted_nodes()
-    write_atomically(folder/"nodes.json", json.dumps(nodes).encode())
+    write_atomically(folder/"nodes.json", dump_json(nodes).encode())
     spec = json.loads((folder/"spec.json").read_bytes())["spec"]
     placement = CommandPlacement(agents_command(folder, nodes, bool(spec["min_ranks"])), folder, together=True)
 

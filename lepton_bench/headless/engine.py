@@ -11,7 +11,7 @@ from typing import Any
 from nbformat.notebooknode import from_dict
 from papermill.engines import Engine
 
-from ..strict_json import strict, valid_text
+from ..strict_json import strict, valid_text, with_words
 
 # %% ../../nbs/headless/517_engine.ipynb #c004
 class LeptonEngine(Engine):
@@ -22,7 +22,8 @@ class LeptonEngine(Engine):
     @classmethod
     def execute_notebook(cls, nb: Any, *args: Any, **kwargs: Any) -> Any:
         "Execute a notebook that papermill has prepared; what it has written into the metadata becomes strict JSON."
-        nb.metadata.papermill = from_dict(strict(nb.metadata.papermill))
+        about = nb.metadata.papermill
+        nb.metadata.papermill = from_dict(strict({**about, "parameters": with_words(about.get("parameters", {}))}))
         for cell in nb.cells:
             if "injected-parameters" in cell.metadata.get("tags", []): cell.source = valid_text(cell.source)
         return super().execute_notebook(nb, *args, **kwargs)

@@ -31,6 +31,7 @@ from ..processes import private_directory
 from ..runs.recorded import HEADLESS, headless_run
 from ..runs.store import log_path
 from ..settings import settings
+from ..strict_json import with_numbers
 from ..workers.launches import describe_status
 
 # %% ../../nbs/headless/516_execution.ipynb #c004
@@ -211,7 +212,7 @@ def _file(given: Any  # as papermill was given it
 
 def new_keeper(nb_man: NotebookExecutionManager, path: Any) -> Keeper:
     "A run for a notebook that papermill was asked to execute; inside another headless notebook it is that one's child."
-    parameters, parent = nb_man.nb.metadata.papermill.get("parameters", {}), headless_run()
+    parameters, parent = with_numbers(nb_man.nb.metadata.papermill.get("parameters", {})), headless_run()
     notebook = _file(path) or Path(os.path.basename(path) if isinstance(path, str) and path != "-" else "notebook.ipynb")
     keeper = begin(notebook, parameters, _file(nb_man.output_path), parent=parent.name if parent else None)
     keeper.foreground = True

@@ -14,6 +14,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
 from ..errors import BenchError
 from ..processes import write_atomically
+from ..strict_json import dump_json
 
 # %% ../../nbs/headless/513_kernelspecs.ipynb #c003
 def describe_kernel(devices: int) -> dict[str, Any]:
@@ -41,12 +42,11 @@ def install_kernelspec(devices: int,
                        folder: Path | None = None,  # of kernels; None: this user's
                        ) -> Path:
     "Write a kernelspec for JupyterLab's launcher."
-    import json
     if not 0 <= devices < 10_000: raise BenchError(f"{devices} is no number of devices")
     from jupyter_core.paths import jupyter_data_dir
     target = (folder or Path(jupyter_data_dir())/"kernels")/(f"lepton-{devices}" if devices else "lepton")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        write_atomically(target/"kernel.json", json.dumps(describe_kernel(devices), indent=1).encode())
+        write_atomically(target/"kernel.json", dump_json(describe_kernel(devices), indent=1).encode())
     except OSError as e: raise BenchError(f"{target} cannot be written: {e.strerror}") from None
     return target

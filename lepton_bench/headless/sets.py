@@ -24,7 +24,7 @@ from ..runs.checkpoints import is_foreign
 from ..runs.plain_values import plain, plain_parameters
 from ..runs.shapes import allowed
 from ..runs.store import check_links
-from ..strict_json import dump_json, with_numbers
+from ..strict_json import dump_json, with_numbers, with_words
 
 # %% ../../nbs/headless/518_sets.ipynb #c004
 def expand(space: Any  # name -> value or list of values; or a list of dictionaries
@@ -53,7 +53,7 @@ def _grid(space: Mapping[str, Any]) -> list[dict[str, Any]]:
 # %% ../../nbs/headless/518_sets.ipynb #c005
 def key_of(parameters: Mapping[str, Any]) -> str:
     "A text that is equal for equal sets."
-    return json.dumps({name: plain(value) for name, value in parameters.items()}, sort_keys=True)
+    return dump_json(with_words({name: plain(value) for name, value in parameters.items()}), sort_keys=True)
 
 # %% ../../nbs/headless/518_sets.ipynb #c008
 @dataclass
@@ -126,7 +126,12 @@ class Plan:
 
 def plan_path(directory: Path) -> Path: return Path(directory)/"sweep.json"
 
-def write_plan(directory: Path, plan: Plan) -> None: write_atomically(plan_path(directory), dump_json(asdict(plan), indent=1).encode())
+_COMES_BACK = ("parameters", "extra")  # of a set: what its notebook is given
+
+def write_plan(directory: Path, plan: Plan) -> None:
+    found = asdict(plan)
+    for one in found["sets"]: one |= {name: with_words(one[name]) for name in _COMES_BACK}
+    write_atomically(plan_path(directory), dump_json(found, indent=1).encode())
 
 def read_plan(directory: Path  # the sweep's run
               ) -> Plan:
@@ -146,7 +151,7 @@ def _parse(found: dict) -> Plan:
     sets = [{k: v for k, v in s.items() if k in known} for s in found["sets"] if isinstance(s, dict)]
     for name, value in [item for part in ({**found, "sets": sets}, *sets) for item in part.items()]:
         if not isinstance(value, types.get(name, (object,))): raise TypeError(f"{name} is a {type(value).__name__}")
-    return Plan(**{**found, "sets": [Set(**{**s, "parameters": with_numbers(s["parameters"])}) for s in sets]})
+    return Plan(**{**found, "sets": [Set(**{**s, **{name: with_numbers(s[name]) for name in _COMES_BACK if name in s}}) for s in sets]})
 
 # %% ../../nbs/headless/518_sets.ipynb #fc05fc00
 def own_plan(directory: Path  # the sweep's run

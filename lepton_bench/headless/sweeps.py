@@ -298,6 +298,7 @@ def sweep(notebook: str | Path,
     found = read_notebook(notebook)  # as it was written, for the message
     check_parameters(notebook, found, [dict.fromkeys(asked.search)] if asked else wanted)
     check_limits(retries, timeout=timeout, cell_timeout=cell_timeout)
+    timeout, cell_timeout = (limit if limit != float("inf") else None for limit in (timeout, cell_timeout))
     size = parse_memory(memory)
     room, kind = check_place(engine, devices_each, kind, size, parallel, options)
     for remark in () if asked else remarks(space, repeats, found): print(f"lepton_bench: {remark}", file=sys.stderr)

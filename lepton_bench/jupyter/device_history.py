@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..processes import write_atomically
 from ..settings import settings
+from ..strict_json import dump_json
 
 # %% ../../nbs/jupyter/54_device_history.ipynb #c004
 EVERY = 5.  # seconds between two looks
@@ -72,7 +73,7 @@ class DeviceHistory:
     def _write(self, tick: int) -> None:
         if not self.intact:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, json.dumps({"devices": self.devices}).encode().ljust(_HEAD))
+            write_atomically(self.path, dump_json({"devices": self.devices}).encode().ljust(_HEAD))
         with open(self.path, "r+b", buffering=0) as file:
             for t in [tick] if self.intact else self.records:
                 file.seek(_HEAD + t % LENGTH * (_TICK.size + len(self.devices)))

@@ -7,7 +7,6 @@ __all__ = ['Stamp', 'stamp_of', 'settled', 'AllocationsLook', 'allocation_row', 
            'DevicesLook', 'place_of', 'headless_row', 'run_row', 'RunsLook', 'run_details', 'DetailsLook']
 
 # %% ../../nbs/jupyter/55_observations.ipynb #c002
-import json
 import math
 import os
 import socket
@@ -27,6 +26,7 @@ from ..resources.devices import Device, DeviceRow, foreign_processes, inventory
 from ..resources.leases import holder_of
 from ..runs.checkpoints import checkpoint_step, list_checkpoints
 from ..runs.store import GOING, RunRecord, log_path, read_run, runs_directory, _damaged
+from ..strict_json import dump_json
 from ..workers.allocations import allocations_directory, is_living, read_allocation
 
 # %% ../../nbs/jupyter/55_observations.ipynb #c004
@@ -162,7 +162,7 @@ def place_of(file: Any,  # a path, or None
 def _short(value: Any) -> Any:
     "A parameter's or a recorded value as a table shows it."
     if value is None or isinstance(value, int | float): return value
-    return (value if isinstance(value, str) else json.dumps(value, default=str))[:80]
+    return (value if isinstance(value, str) else dump_json(value, default=str))[:80]
 
 def headless_row(record: RunRecord, root: Path | None) -> dict:
     "What a headless notebook or a sweep has besides."

@@ -8,7 +8,6 @@ __all__ = ['MOST_TOPICS', 'encode', 'SystemSeries', 'Shelf', 'pack_answer', 'tex
 # %% ../../nbs/jupyter/59_page.ipynb #c002
 import asyncio
 import json
-import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -25,19 +24,13 @@ from .run_files import NotThere, rank_log, read_on, run_folder, tail_begin
 from .topics import Topic, Topics
 from ..runs.attempts import Attempt, GrowingSeries
 from ..runs.following import RunSeries
+from ..strict_json import dump_json
 
 # %% ../../nbs/jupyter/59_page.ipynb #c004
 def encode(content: Any) -> str:
     "Compact JSON, whatever numbers and texts there are."
-    try: text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    except ValueError: text = json.dumps(_finite(content), separators=(",", ":"), ensure_ascii=False)
+    text = dump_json(content, texts=False, separators=(",", ":"), ensure_ascii=False)
     return text if text.isascii() else text.encode(errors="replace").decode()
-
-def _finite(content: Any) -> Any:
-    "The same, with numbers that JSON has not as text."
-    if isinstance(content, float) and not math.isfinite(content): return str(content)
-    if isinstance(content, dict): return {k: _finite(v) for k, v in content.items()}
-    return [_finite(v) for v in content] if isinstance(content, list | tuple) else content
 
 # %% ../../nbs/jupyter/59_page.ipynb #c007
 class SystemSeries(RunSeries):

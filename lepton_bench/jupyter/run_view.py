@@ -8,7 +8,6 @@ __all__ = ['LogTail', 'small_picture', 'data_url', 'RunView', 'draw_view', 'stil
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c002
 import base64
-import json
 import re
 import threading
 import time
@@ -27,6 +26,7 @@ from ..progress_line import Glance, ProgressLine, summary
 from ..run import Run, ask_to_stop, last_words
 from ..runs.following import RunSeries
 from ..runs.store import RunRecord, log_path
+from ..strict_json import dump_json
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c004
 _TAIL = 8000  # bytes
@@ -155,7 +155,7 @@ def _curves(view: RunView) -> Markup | None:
     if not renderer_path().exists():
         return tag("img", src=data_url(view.picture), alt=f"metrics of {view.record.name}", style="max-width:100%") if view.picture else None
     png, letters = _point(view.key)
-    options = json.dumps({"title": view.record.name, **{k: v for k, v in view.options.items() if k in ("x", "smooth", "log", "ranks")}})
+    options = dump_json({"title": view.record.name, **{k: v for k, v in view.options.items() if k in ("x", "smooth", "log", "ranks")}})
     point = tag("img", src=data_url(png), alt="")
     return tag("div", point, data_plot=view.run.id, data_letters=letters, data_options=options, data_keep=f"plot {view.run.id}")
 

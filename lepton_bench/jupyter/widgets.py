@@ -13,9 +13,9 @@ from typing import Any
 
 import lepton_bench
 from ..bench import Allocation, allocations_directory, devices, own_allocations
-from ..coroutines import refuse_generator
+from ..coroutines import called, name_of, refuse_generator
 from ..errors import AllocationError, BenchError, LaunchError
-from .forms import arguments, call_source, filled_in, form_fields, reach
+from .forms import arguments, call_source, callable_source, filled_in, form_fields
 from .cell_page import Markup, Page, button, error_text, faint, field_markup, join, tag
 from .run_view import RunView, answer_view, draw_picture, draw_view, follow, hear_view, still_view
 from .taking import Taking, allocation_form, current_or_none, join_allocation, others, waiting_markup
@@ -198,14 +198,14 @@ class Launcher:
     def run(self) -> Run:
         "What was launched here last."
         if self.view: return self.view.run
-        raise LaunchError(f"nothing is launched yet: the button Launch runs {self.function.__name__}")
+        raise LaunchError(f"nothing is launched yet: the button Launch runs {name_of(self.function)}")
 
     @property
     def allocation(self) -> Allocation | None:
         "Where it launches; None: there is none."
         return self.given if self.given and self.given.alive else current_or_none()
 
-    def __repr__(self) -> str: return f"Launcher of {self.function.__name__}" + (f": run {self.view.run.id}" if self.view else "")
+    def __repr__(self) -> str: return f"Launcher of {name_of(self.function)}" + (f": run {self.view.run.id}" if self.view else "")
 
     def _ipython_display_(self) -> None: self.page.show()
 
@@ -215,8 +215,8 @@ class Launcher:
 
     def renew(self) -> None:
         "The function as the notebook has it now."
-        new = self.space.get(self.function.__name__)
-        if self.function.__module__ != "__main__" or new is self.function or type(new) is not type(self.function): return
+        new = self.space.get(name_of(self.function))
+        if getattr(self.function, "__module__", "") != "__main__" or new is self.function or type(new) is not type(self.function): return
         with self.lock:
             self.function, self.fields = new, form_fields(new, self.space)
             self.values = {f["name"]: self.values[f["name"]] for f in self.fields if f["name"] in self.values}
@@ -241,7 +241,7 @@ def _code(self: Launcher) -> str:
     "The line that does what the button does."
     known = {name: value for name, value in self.space.items() if not name.startswith("_")}
     lb = next((name for name, value in known.items() if value is lepton_bench), "lb")
-    call = call_source(reach(self.function, known), self.fields, self.values, self.space, draft=True)  # type: ignore[arg-type]
+    call = call_source(callable_source(self.function, known), self.fields, self.values, self.space, draft=True)
     if not (allocation := self.allocation): return f"alloc = {lb}.allocate(2)\nrun = alloc.launch({call})"
     variable = next((name for name, value in known.items() if isinstance(value, Allocation) and value.name == allocation.name), None)
     return f"run = {variable or f'{lb}.attach({allocation.name!r})'}.launch({call})"
@@ -259,15 +259,15 @@ def _draw_launcher(self: Launcher) -> Markup:
     "The page of a Launcher."
     problems, allocation = _problems(self), self.allocation
     fields = [field_markup(f, self.values.get(f["name"]), problems.get(f["name"], "")) for f in self.fields]
-    doc = (self.function.__doc__ or "").strip().partition("\n")[0]
-    title = tag("div", tag("strong", self.function.__name__), tag("span", doc, class_="lb-faint"), class_="lb-row")
+    doc = (called(self.function).__doc__ or "").strip().partition("\n")[0]
+    title = tag("div", tag("strong", name_of(self.function)), tag("span", doc, class_="lb-faint"), class_="lb-row")
     text = self.code()
     go = button("Launching..." if self.launching else "Launch", "launch", submits=True, class_="lb-main", disabled=self.launching or not allocation,
                 title=None if allocation else "it needs an allocation")
     line = tag("div", go, tag("code", text, class_="lb-code"), button("Copy", "", data_copy=text), class_="lb-row")
     form = tag("form", title, tag("div", *fields, class_="lb-fields") if fields else faint("it takes no arguments"), line, data_live="form", novalidate=True)
     return tag("section", form, tag("div", _where(self)), tag("div", error_text(self.error)), tag("div", draw_view(self.view) if self.view else None),
-               aria_label=f"launch {self.function.__name__}")
+               aria_label=f"launch {name_of(self.function)}")
 
 # %% ../../nbs/jupyter/60_widgets.ipynb #c016
 def _hear_launcher(self: Launcher, do: str, values: Mapping[str, Any]) -> None:

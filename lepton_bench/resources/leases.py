@@ -25,6 +25,7 @@ from ..errors import DeviceError
 from ..processes import ProcessId
 from .lock_processes import keepers_text
 from ..settings import settings
+from ..strict_json import dump_json
 
 # %% ../../nbs/resources/11_leases.ipynb #c005
 _NETWORK = re.compile(r"nfs4?|cifs|smb3?|smbfs|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|orangefs|pvfs2|ocfs2|gfs2|"
@@ -114,7 +115,7 @@ def pack_description(description: dict[str, Any]) -> bytes:
     limit = _BLOCK
     while limit:
         short = {k: v[:limit] if isinstance(v, str) else v for k, v in description.items()}
-        text = json.dumps(short, ensure_ascii=False).encode(errors="backslashreplace")
+        text = dump_json(short, texts=False, ensure_ascii=False).encode(errors="backslashreplace")
         if len(text) <= _BLOCK: return text.ljust(_BLOCK)
         limit //= 2
     raise DeviceError(f"The description of a lease does not fit into {_BLOCK} bytes: {description!r:.200}")

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from ..errors import BenchError, DamagedError
 from ..processes import open_plain, read_plain
-from ..strict_json import dump_json
+from ..strict_json import dump_json, with_numbers
 
 # %% ../../nbs/runs/23_checkpoints.ipynb #c005
 class _Hashing:
@@ -60,7 +60,10 @@ def write_manifest(aside: Path, about: dict  # step, bytes, files: name -> sha25
     (aside/"manifest.json").write_text(dump_json({"time": time.time(), "torch": torch.__version__, **about}, indent=1))
     for path in (aside/"manifest.json", aside): _sync(path)
 
-def read_manifest(path: Path) -> dict: return json.loads(read_plain(path/"manifest.json"))
+def read_manifest(path: Path) -> dict:
+    "What a checkpoint says of itself; a score may be infinite."
+    found = json.loads(read_plain(path/"manifest.json"))
+    return {**found, "score": with_numbers(found["score"])} if isinstance(found, dict) and "score" in found else found
 
 # %% ../../nbs/runs/23_checkpoints.ipynb #c008
 def write_checkpoint(directory: Path,  # the run's folder
@@ -239,7 +242,7 @@ def superfluous(scores: Sequence[tuple[int, float | None]],  # of each checkpoin
     "Checkpoints that nobody wants any more."
     if keep_last is None: return []
     steps = sorted(step for step, _ in scores)
-    rated = sorted(((score, step) for step, score in scores if score is not None), reverse=True)
+    rated = sorted(((score, step) for step, score in scores if score is not None and score == score), reverse=True)  # NaN is no score
     kept = {*steps[-max(1, keep_last):], *(step for _, step in rated[:keep_best])}
     return [step for step in steps if step not in kept]
 

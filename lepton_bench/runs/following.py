@@ -19,6 +19,7 @@ from .metrics import metrics_schema, _rings
 from .overview import Bounds, block_type, make_blocks, points_of, points_within, smooth_blocks, touched_blocks
 from .series import Part, band_of, counted, reduce_part, reduce_series, smooth_series
 from .store import metrics_path
+from ..strict_json import dump_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -267,7 +268,6 @@ def light_table(runs: RunSeries,
                 most: int = 400_000,  # points that are not too many as they are
                 ) -> "pa.Table":  # as from `read_metrics`
     "The run's metrics, fewer points where there are many."
-    import json
     import numpy as np
     import pyarrow as pa
     with runs.lock: known, rows, again = runs.names(), list(_light_rows(runs, names, points, len(runs) <= most)), restarts_of(runs)
@@ -275,7 +275,7 @@ def light_table(runs: RunSeries,
     step, time, value, ranks, numbers = (np.concatenate(c) for c in zip(*rows))
     dictionary = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(known, pa.string()))
     table = pa.table([pa.array(step), pa.array(time, pa.float64()), pa.array(ranks), dictionary, pa.array(value)], schema=metrics_schema())
-    return table.replace_schema_metadata({"restarts": json.dumps(again)})
+    return table.replace_schema_metadata({"restarts": dump_json(again)})
 
 def _light_rows(runs: RunSeries, names: list[str] | None, points: int, every: bool) -> Iterator[tuple]:  # step, time, value, rank, number of the name
     import numpy as np

@@ -22,6 +22,7 @@ from .overview import OverviewWriter
 from .ring import Ring, flush_metrics, log, record_type, set_ring, shrink_ring
 from .store import metrics_path, system_path
 from .stream import Pieces, stream_options
+from ..strict_json import dump_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,7 +218,7 @@ def merge_attempts(tables: "Sequence[pa.Table]"  # one per attempt, in order
         np.minimum.at(begins.reshape(-1), key[here], step[here])
         begins[int(rank[here].max()) - int(rank.min()) + 1:] = begins.min(axis=0)  # ranks that there are no more: others do their steps
         first, end = np.minimum(first, begins), here.start
-    return table.filter(pa.array(keep)).replace_schema_metadata({"restarts": json.dumps(restarts[-2::-1])})
+    return table.filter(pa.array(keep)).replace_schema_metadata({"restarts": dump_json(restarts[-2::-1])})
 
 def restarts(table: "pa.Table"  # from `read_metrics`
              ) -> list[dict]:  # {step, time} of each attempt after the first

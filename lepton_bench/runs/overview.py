@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..processes import open_plain
 from .stream import Pieces, stream_options
+from ..strict_json import dump_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,7 +180,7 @@ class OverviewWriter:
         about = {"begin": self._begin, "end": end, "ends": self._ends, "began": self._began, "check": _check(rank, number, blocks)}
         self._parts, self._waiting, self._begin = [], 0, end
         if self._stream is None: self._stream = pa.ipc.new_stream(pa.PythonFile(self._pieces, "w"), _schema(), options=stream_options())
-        self._stream.write_batch(batch, custom_metadata={"about": json.dumps(about)})
+        self._stream.write_batch(batch, custom_metadata={"about": dump_json(about)})
         data = self._pieces.take()
         try:
             if self._fd < 0: self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -27,7 +27,7 @@ from ..errors import BenchError, DamagedError
 from ..processes import ProcessId, read_plain, write_atomically
 from .shapes import allowed, misshapen
 from ..settings import settings
-from ..strict_json import dump_json, strict, valid_text, with_numbers
+from ..strict_json import dump_json, valid_text, with_numbers, with_words
 
 # %% ../../nbs/runs/20_store.ipynb #c005
 def runs_directory() -> Path: return settings().home/"runs"
@@ -127,7 +127,7 @@ def next_attempt(old: RunRecord,  # of a run that has ended
 # %% ../../nbs/runs/20_store.ipynb #c018
 def _plain(value: Any) -> Any:
     "What JSON cannot hold, as text."
-    return strict(value.item()) if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else valid_text(str(value))
+    return with_words(value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else valid_text(str(value)))
 
 class RunWriter:
     "The one writer of a run's `run.json`."
@@ -160,7 +160,8 @@ class RunWriter:
         return self.record
 
     def _write(self, sync: bool) -> None:
-        write_atomically(self.path, dump_json(asdict(self.record), default=_plain, skipkeys=True, indent=1).encode(), sync=sync)
+        content = {**asdict(self.record), "parameters": with_words(self.record.parameters)}
+        write_atomically(self.path, dump_json(content, default=_plain, skipkeys=True, indent=1).encode(), sync=sync)
 
 _FIELDS = frozenset(f.name for f in fields(RunRecord))
 
@@ -305,7 +306,7 @@ def capture_source(directory: Path,  # the run's folder
     if script is not None: shutil.copyfile(script, source/Path(script).name)
     if arguments: (source/"arguments.txt").write_text(arguments + "\n", encoding="utf-8", errors="backslashreplace")
     about = {"git_commit": git_commit(Path(cwd or Path.cwd())), "versions": versions or {}}
-    (source/"environment.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    (source/"environment.json").write_text(dump_json(about, indent=1), encoding="utf-8")
     return source
 
 def _safe(name: str) -> str:

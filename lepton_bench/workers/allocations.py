@@ -22,6 +22,7 @@ from ..resources.held import Borrowed, free_leases
 from ..resources.leases import Holder, Lease, adopt
 from ..resources.queue import Request, Waiter, could_use, time_text
 from ..settings import Settings, settings
+from ..strict_json import dump_json
 from .channel import Client, Stream
 
 # %% ../../nbs/workers/35_allocations.ipynb #c004
@@ -91,7 +92,7 @@ def claim_name(path: Path, content: dict) -> None:
     "Make `path` ours, or say who has it."
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.new")
-    write_atomically(aside, json.dumps(content).encode(), mode=0o600)
+    write_atomically(aside, dump_json(content, texts=False).encode(), mode=0o600)
     try:
         for _ in range(20):
             try: return os.link(aside, path)

@@ -22,6 +22,7 @@ from typing import Any
 from ..errors import BenchError
 from ..processes import touch, write_atomically
 from ..settings import settings
+from ..strict_json import dump_json
 from .allocations import Spec, allocations_directory, describe_request, read_allocation
 from .fleet import Fleet, Placement, gather
 from .launches import tail
@@ -36,7 +37,7 @@ def leave_request(spec: Spec) -> Path:  # the allocation's folder
     folder = allocations_directory()/spec.name
     fresh_folder(folder)
     found = {"spec": asdict(spec), "versions": own_versions(), "where": folder_mark(os.getcwd()), "created": time.time(), "path": sys.path}
-    write_atomically(folder/"spec.json", json.dumps(found).encode(), mode=0o600)
+    write_atomically(folder/"spec.json", dump_json(found, texts=False).encode(), mode=0o600)
     return folder
 
 # %% ../../nbs/workers/491_job.ipynb #25c5fce2
@@ -99,10 +100,10 @@ def live_in_job(folder: Path,
     limits, before = settings(), read_allocation(path) or {}
     agents, clients = Exchange(keys, secret, limits.ports), Exchange(keys, secret, limits.ports)
     write_keys(folder/"keys.json", keys)
-    write_atomically(folder/"link.json", json.dumps({"hosts": own_addresses(), "port": agents.port}).encode(), mode=0o600)
+    write_atomically(folder/"link.json", dump_json({"hosts": own_addresses(), "port": agents.port}).encode(), mode=0o600)
     runs = [run for run in (before.get("run"), *before.get("queue", [])) if run]  # that this job was in when it was interrupted
     about = {**describe_request(spec, found["created"]), "job": before.get("job"), "run": before.get("run"), "queue": before.get("queue", [])}
-    write_atomically(path, json.dumps(about).encode(), mode=0o600)
+    write_atomically(path, dump_json(about, texts=False).encode(), mode=0o600)
     fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count, limits.ports)
     try:
         fleet.begin()
@@ -110,7 +111,7 @@ def live_in_job(folder: Path,
         gather(fleet, 120., terminated.is_set)
     except BenchError as e:
         fleet.end(); clients.close()
-        write_atomically(path, json.dumps({**about, "state": "failed", "broken": str(e)}).encode(), mode=0o600)
+        write_atomically(path, dump_json({**about, "state": "failed", "broken": str(e)}, texts=False).encode(), mode=0o600)
         print(f"lepton_bench: {e}", file=sys.stderr, flush=True)
         (folder/"beat").unlink(missing_ok=True)
         return None

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..errors import AllocationError, BenchError
 from ..processes import read_plain, write_atomically
+from ..strict_json import dump_json
 from .channel import decode, encode
 
 # %% ../../nbs/workers/336_links.ipynb #9115bdf6
@@ -36,7 +37,7 @@ def new_keys() -> tuple[Keys, str]:  # for peers, and the supervisor's secret ke
     (server, own), (public, secret) = zmq.curve_keypair(), zmq.curve_keypair()
     return Keys(server.decode(), public.decode(), secret.decode()), own.decode()
 
-def write_keys(path: Path, keys: Keys) -> None: write_atomically(path, json.dumps(asdict(keys)).encode(), mode=0o600)
+def write_keys(path: Path, keys: Keys) -> None: write_atomically(path, dump_json(asdict(keys)).encode(), mode=0o600)
 
 def read_keys(path: Path) -> Keys:
     "The keys of an allocation; BenchError where they are not there, or not only ours."

@@ -33,6 +33,7 @@ from ..processes import (ProcessId, end_children, read_plain, set_parent_death_s
 from ..resources.devices import Device, inventory, usable_cores
 from ..runs.ring import Ring, shrink_ring
 from ..settings import settings
+from ..strict_json import dump_json
 from .agent import Agent
 from .channel import Stream, readable, stream_pair
 from .forkserver import Body, preload, trampoline
@@ -98,7 +99,7 @@ def take_place(path: Path, timeout: float = 30.  # seconds
         with suppress(FileExistsError): os.mkdir(path, 0o700)
         with suppress(FileNotFoundError):
             if (fd := lock_folder(path)) is not None:
-                write_atomically(path/"agent.json", json.dumps(ProcessId.me().to_dict()).encode(), mode=0o600)
+                write_atomically(path/"agent.json", dump_json(ProcessId.me().to_dict(), texts=False).encode(), mode=0o600)
                 return fd
             if late >= 3*sent: sent += signal_process(_standing(path), signal.SIGTERM if not sent else signal.SIGKILL)
         time.sleep(.02)

@@ -29,6 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..carried_modules import carried_modules
 from ..child_processes import enter_folder, install, leave_to_python
 from ..coroutines import call
 from ..errors import LaunchError
@@ -318,12 +319,14 @@ class Worker:
             before = promotions()
             self.at_exit.install()
             with borrowed_main():
-                if self.state: self.state.modules.begin()
-                header, result = self.state.context.copy().run(run_function, payload) if self.state else run_function(payload)
-                self.at_exit.run()
-                if self.state: self.state.modules.end()
-                self.at_exit.remove()
-                self.leave(settle(header), result)
+                with carried_modules():
+                    if self.state: self.state.modules.begin()
+                    header, result = self.state.context.copy().run(run_function, payload) if self.state else run_function(payload)
+                    self.at_exit.run()
+                    if self.state: self.state.modules.end()
+                    self.at_exit.remove()
+                    settled = settle(header)
+                self.leave(settled, result)
             tidy(before)
             if header["status"] == "done": self.undo()
         elif message["kind"] == "notebook":

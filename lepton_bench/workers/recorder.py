@@ -29,6 +29,7 @@ from ..runs.recorded import HEADLESS
 from ..runs.ring import record_type
 from ..runs.store import (RunRecord, RunWriter, capture_source, check_links, metrics_path, new_record, new_run_id, next_attempt,
                                      read_run, result_path, system_path)
+from ..strict_json import dump_json, with_numbers, with_words
 from .launches import Launch, package_versions
 from .nodes import Place
 
@@ -51,6 +52,7 @@ def store_payload(launch: Launch) -> None:
     if len(launch.payload) > _BY_FILE: launch.payload_file = str(path)
 
 _AGAIN = ("kind", "name", "target", "args", "body", "sources", "labels", "arguments", "parameters", "options")  # no environment: it has secrets
+_COMES_BACK = ("args", "parameters", "options")  # where an infinite number is one again
 
 def launch_path(directory: Path) -> Path: return Path(directory)/"source"/"launch.json"
 
@@ -60,7 +62,8 @@ def store_source(launch: Launch) -> None:
     script = Path(header["target"]) if header["kind"] in ("script", "notebook") else None
     capture_source(launch.directory, cells=header["sources"], script=script, arguments=mask_text(header["arguments"]), versions=package_versions())
     again = {**{k: header[k] for k in _AGAIN if k in header}, "cwd": launch.context["cwd"], "sys_path": launch.context["sys_path"]}
-    write_atomically(launch_path(launch.directory), json.dumps(again).encode(), mode=0o600)
+    again |= {"words": True, **with_words({name: again[name] for name in _COMES_BACK if name in again})}
+    write_atomically(launch_path(launch.directory), dump_json(again, texts=False).encode(), mode=0o600)
     if header["kind"] == "function" and not launch.payload_file: store_payload(launch)
 
 # %% ../../nbs/workers/18_recorder.ipynb #74e23e62
@@ -71,6 +74,7 @@ def what_was_launched(directory: Path  # the run's
     path, pickled = launch_path(directory), launch_path(directory).with_name("payload.pkl")
     try:
         header = json.loads(_own(path))
+        if header.pop("words", False): header |= with_numbers({name: header[name] for name in _COMES_BACK if name in header})
         payload = _own(pickled) if header["kind"] == "function" else b""
     except FileNotFoundError as e:
         raise BenchError(f"run {directory.name} cannot be resumed: {Path(e.filename).name} is missing in {path.parent}. "

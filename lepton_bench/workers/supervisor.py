@@ -22,6 +22,7 @@ from ..errors import AllocationError, BenchError
 from ..processes import ProcessId, touch, write_atomically
 from ..resources.leases import Holder
 from ..settings import settings
+from ..strict_json import dump_json
 from .allocations import (Spec, allocations_directory, describe_request, idle_warning, limit_warning, stop_lead, supervisor_id,
                                               why_give_back)
 from .cells import Desk, Turn
@@ -117,7 +118,7 @@ def write_file(self: Supervisor) -> None:
     self.changed = False
     try:
         self.path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned up
-        write_atomically(self.path, json.dumps(self.describe()).encode(), mode=0o600)
+        write_atomically(self.path, dump_json(self.describe(), texts=False).encode(), mode=0o600)
     except OSError as e: print(f"{self.path} cannot be written: {e}", file=sys.stderr, flush=True)
 
 @patch
