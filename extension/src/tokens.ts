@@ -149,6 +149,7 @@ export interface AllocateOptions {
   options?: Record<string, string>; // the engine's own
   name?: string;
   priority?: number;
+  time?: number | string; // seconds after which the devices are given back at the latest; a text that is none is the server's to refuse
   timeout?: number; // seconds
   kernel?: string; // id of the kernel that will own it
 }

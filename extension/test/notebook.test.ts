@@ -6,6 +6,7 @@ import {
   attachCode,
   checkForm,
   checkMemory,
+  checkSeconds,
   checkWhole,
   launchCode,
   pythonText,
@@ -158,15 +159,18 @@ test('the cell that is inserted has what is needed and nothing else', () => {
     'alloc = lb.attach("quiet-otter")\nrun = alloc.launch(train, epochs=5)\nrun'
   );
   assert.equal(
-    launchCode({ ...form, call: 'train', where: { kind: 'new', count: ' 2', deviceKind: '' } }, UNKNOWN_NAMES),
+    launchCode(
+      { ...form, call: 'train', where: { kind: 'new', count: ' 2', deviceKind: '', time: '' } },
+      UNKNOWN_NAMES
+    ),
     'import lepton_bench as lb\nalloc = lb.allocate(2)\nrun = alloc.launch(train)\nrun'
   );
   assert.equal(
     launchCode(
-      { ...form, where: { kind: 'new', count: '1', deviceKind: 'cuda' }, name: "Ada's", restarts: '3' },
+      { ...form, where: { kind: 'new', count: '1', deviceKind: 'cuda', time: ' 90 ' }, name: "Ada's", restarts: '3' },
       { library: 'lepton_bench', import: '', allocation: 'alloc_2', run: 'run_2' }
     ),
-    `alloc_2 = lepton_bench.allocate(1, kind="cuda")\nrun_2 = alloc_2.options(name="Ada's", max_restarts=3).launch(train, epochs=5)\nrun_2`
+    `alloc_2 = lepton_bench.allocate(1, kind="cuda", time=90)\nrun_2 = alloc_2.options(name="Ada's", max_restarts=3).launch(train, epochs=5)\nrun_2`
   );
   assert.equal(launchCode({ ...form, restarts: '0', name: '  ' }, known), launchCode(form, known));
   assert.equal(
@@ -194,11 +198,21 @@ test('what is wrong with the options is said at the option', () => {
     ['', '', '', '']
   );
   assert.match(checkMemory('much', trans), /20GB/);
-  assert.deepEqual(checkForm({ where: { kind: 'new', count: '', deviceKind: '' }, restarts: '-1' }, 2, trans), {
-    count: 'Write a whole number, such as 1.',
-    restarts: 'Write a whole number, such as 1.'
-  });
-  assert.deepEqual(checkForm({ where: form.where, restarts: '' }, 2, trans), { count: '', restarts: '' });
+  assert.deepEqual(
+    checkForm({ where: { kind: 'new', count: '', deviceKind: '', time: '1:00' }, restarts: '-1' }, 2, trans),
+    {
+      count: 'Write a whole number, such as 1.',
+      time: 'Not a number of seconds above 0: 3600 gives the devices back after an hour at the latest.',
+      restarts: 'Write a whole number, such as 1.'
+    }
+  );
+  assert.deepEqual(checkForm({ where: form.where, restarts: '' }, 2, trans), { count: '', time: '', restarts: '' });
+  assert.deepEqual(
+    ['', ' ', '3600', ' .5 ', '1.'].map(t => checkSeconds(t, trans)),
+    ['', '', '', '', '']
+  );
+  for (const wrong of ['0', '-3', '1e3', 'nan', 'Infinity', '0x10', '1:00:00', '1h', '10000000000'])
+    assert.match(checkSeconds(wrong, trans), /number of seconds above 0/, wrong);
 });
 
 const field = (more: Partial<Field>): Field => ({

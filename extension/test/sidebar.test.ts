@@ -282,6 +282,13 @@ test('the form: engines are the server’s, and Slurm’s own fields are sent on
     engine: 'slurm',
     options: { partition: 'gpu', time: '4:00:00', nodes: '2', flags: '--exclusive --mem 4G' }
   });
+  form.edit({ limit: ' 90 ' });
+  assert.deepEqual(form.options().time, undefined, 'Slurm has its own');
+  form.edit({ engine: 'local', memory: '' });
+  assert.deepEqual(form.options(), { count: 2, engine: 'local', time: 90 });
+  form.edit({ limit: '1 h' });
+  assert.deepEqual(form.options().time, '1 h', 'the server says what is wrong');
+  form.edit({ engine: 'slurm', limit: '' });
   form.edit({ partition: '', time: '', nodes: ' ', flags: '' });
   assert.deepEqual(form.options(), { count: 2, engine: 'slurm' }, 'nothing asked is nothing sent');
   form.edit({ partition: 'gone' });

@@ -86,7 +86,7 @@ class Conversation:
         if not header["answers"]: raise RunStopped("the cell was interrupted before it began")
         answers, start = [], 0
         for answer in header["answers"]:
-            answers.append((answer, payload[start:start + answer["size"]]))
+            answers.append(({**answer, "closed": header.get("closed", "")}, payload[start:start + answer["size"]]))
             start += answer["size"]
         return answers
 
@@ -131,9 +131,10 @@ def check_answers(answers: Sequence[dict]) -> None:
     for a in wrong: said.setdefault(_words(a), []).append(a["rank"])
     text = "; ".join(words if words.startswith(f"rank {ranks[0]} ") else f"{rank_label(ranks)} {words}" for words, ranks in said.items())
     first = min(wrong, key=lambda a: ["died", "failed", "stopped"].index(a["status"]))
-    if first["status"] == "died": raise RunError(f"{text}. All ranks are replaced; the variables on them are gone.", rank=first["rank"])
+    closed = f": the allocation has ended ({first['closed']}); its ranks and their variables are gone." if first.get("closed") else ""
+    if first["status"] == "died": raise RunError(f"{text}{closed or '. All ranks are replaced; the variables on them are gone.'}", rank=first["rank"])
     kind = RunError if first["status"] == "failed" else RunStopped
-    raise kind(f"{text}. The ranks and their variables are still there.", rank=first["rank"], traceback=first["error"]["traceback"])
+    raise kind(f"{text}{closed or '. The ranks and their variables are still there.'}", rank=first["rank"], traceback=first["error"]["traceback"])
 
 def _words(answer: dict) -> str:
     error = answer["error"]

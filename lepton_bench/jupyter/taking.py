@@ -15,13 +15,22 @@ from ..engines.base import get_engine, usable_engines
 from ..errors import AllocationError, BenchError
 from .cell_page import Markup, button, faint, tag
 from ..processes import ProcessId
+from ..resources.queue import parse_limit
 from ..workers.allocations import list_allocations
 
 # %% ../../nbs/jupyter/51_taking.ipynb #c004
 _SLURM = {"partition": ("partition", "the usual one"), "time": ("time limit", "4:00:00"), "nodes": ("nodes", "any"),
           "flags": ("more sbatch flags", "--exclusive")}  # field -> label, hint
 
-def read_request(values: Mapping[str, Any]  # count, kind, memory, engine, name, and what Slurm takes: text
+def _limit(text: str | None  # seconds
+           ) -> dict[str, float]:  # as an option
+    "A time limit; DeviceError if it is not one."
+    if text is None: return {}
+    try: seconds: Any = float(text)
+    except ValueError: seconds = text
+    return {"time": parse_limit(seconds)}  # type: ignore[dict-item]
+
+def read_request(values: Mapping[str, Any]  # count, kind, memory, limit, engine, name, and what Slurm takes: text
                  ) -> dict[str, Any]:  # as `lb.allocate` takes them
     "A form that was filled in."
     def said(name: str) -> str | None: return str(values.get(name) or "").strip() or None
@@ -29,7 +38,7 @@ def read_request(values: Mapping[str, Any]  # count, kind, memory, engine, name,
     try: number = int(count)
     except ValueError: raise AllocationError(f"{count!r} is not a number of devices: a whole number from 1 on") from None
     engine = said("engine") or "local"
-    options = {field: text for field in _SLURM if (text := said(field))} if engine == "slurm" else {}
+    options: dict[str, Any] = {field: text for field in _SLURM if (text := said(field))} if engine == "slurm" else _limit(said("limit"))
     return {"count": number, "kind": said("kind"), "memory": said("memory") if engine != "slurm" else None, "engine": engine, "name": said("name"),
             "options": options}
 
@@ -104,7 +113,9 @@ def allocation_form(kinds: list[str], main: bool = True,
     return tag("form", tag("div",
         labelled("devices", tag("input", type="number", name="count", aria_label="devices", value=filled.get("count") or 2, min=1)),
         labelled("kind", choice("kind", ["", *kinds])),
-        labelled("memory", text("memory", "20GB, or any"), "lb-local"), labelled("engine", choice("engine", engines)) if engines[1:] else None,
+        labelled("memory", text("memory", "20GB, or any"), "lb-local"),
+        labelled("time limit (s)", text("limit", "none", "time limit in seconds"), "lb-local"),
+        labelled("engine", choice("engine", engines)) if engines[1:] else None,
         labelled("name", text("name", "made up")), tag("div", *own, class_="lb-row lb-slurm") if own else None,
         button("Allocate", "allocate", submits=True, class_="lb-main" if main else None), class_="lb-row"), novalidate=True)
 

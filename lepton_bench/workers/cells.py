@@ -250,6 +250,8 @@ class Desk:
                  ):
         self.nodes, self.crew, self.reply, self.grace = nodes, crew, reply, grace
         self.queue = deque[Turn]()
+        self.closed, self.renews = "", False  # why nothing more begins; whether fresh ranks follow the running cell
+        self.left: list[int] = []  # ranks that an interrupted cell waits for, once somebody should hear of it
         self.cancelled: set[str] = set()  # interrupted before they came
 
     @property
@@ -285,9 +287,11 @@ class Desk:
         if not self.queue[0].missing: self.finish()
 
     def finish(self) -> None:
-        turn = self.queue.popleft()
+        turn, self.left = self.queue.popleft(), []
         header, payload = turn.reply()
-        self.reply(turn.to, {**header, "generation": self.crew.generation}, payload)
+        self.reply(turn.to, {**header, "generation": self.crew.generation, "closed": self.closed}, payload)
+        if self.renews and not self.closed: self.crew.start(True, variables=self.crew.wanted)
+        self.renews = False
 
     def interrupt(self, cell: str) -> None:
         "End a cell; one that has not begun is only taken out of the line."
@@ -302,14 +306,28 @@ class Desk:
                 self.queue.remove(turn)
                 self.reply(turn.to, {"answers": [], "generation": self.crew.generation})
 
-    def tick(self, now: float) -> None:
-        if self.busy and now >= self.queue[0].told:
-            self.queue[0].told = float("inf")
-            self.reply(self.queue[0].to, {"ending": sorted(self.queue[0].missing)})
-        if self.busy and now >= self.queue[0].kill_at:
-            self.queue[0].kill_at = float("inf")
+    def stop(self, grace: float = float("inf")  # seconds until its ranks are killed; at most the setting
+             ) -> None:
+        "End the running cell; a second time its ranks are killed."
+        if not self.busy: return
+        self.interrupt(self.queue[0].header["cell"])
+        self.queue[0].kill_at = min(self.queue[0].kill_at, time.monotonic() + grace)
+
+    def renew(self) -> None:
+        "Have fresh ranks as soon as the running cell has ended."
+        self.renews = True
+        self.stop()
+
+    def tick(self, now: float) -> bool:  # whether somebody should hear which ranks are waited for
+        turn, tells = self.queue[0] if self.busy else None, False
+        if turn and (tells := now >= turn.told):
+            turn.told, self.left = float("inf"), sorted(turn.missing)
+            self.reply(turn.to, {"ending": self.left})
+        if turn and now >= turn.kill_at:
+            turn.kill_at = float("inf")
             self.lose("did not answer the interrupt")
-            self.crew.start(True)
+            if not self.closed and self.crew.settled: self.crew.start(True)
+        return tells
 
     def on_exited(self, rank: int, why: str) -> None:
         "A rank has died; the others stand in a broken process group."
@@ -321,8 +339,19 @@ class Desk:
         for r in sorted(turn.missing): turn.lose([r], "died", f"rank {r} {(known or {}).get(r, others)}")
         self.finish()
 
+    def close(self, why: str, grace: float = float("inf")  # seconds
+              ) -> None:
+        "The allocation is about to end: refuse the cells in line, stop the running one."
+        self.closed = why
+        running = self.queue.popleft() if self.busy else None
+        self.end(why)
+        if running is None: return
+        self.queue.append(running)
+        if running.kill_at == float("inf"): self.stop(grace)
+        else: running.kill_at = min(running.kill_at, time.monotonic() + grace)
+
     def end(self, why: str) -> None:
-        "The allocation ends: so do its cells."
+        "The allocation has ended: so have its cells."
         while self.queue:
             turn = self.queue[0]
             turn.lose(sorted(turn.missing), "refused", f"the allocation has ended: {why}")

@@ -18,6 +18,7 @@ from ..settings import Settings
 from .agent import rendezvous_environment
 from .cells import Desk
 from .crew import DEATH, Crew
+from .last_ranks import LastRanks, wait_in_vain
 from .launches import (Activity, Failure, Launch, describe_death, describe_end, describe_status, may_restart, note_save,
                                            patience, unfinished_saves)
 from .recorder import (Recorder, close_metrics, note_course, note_end, note_parked, note_start, note_wait, store_checkpoint, store_points, store_result,
@@ -64,9 +65,15 @@ class Course:
         self.parked: dict[str, dict] = {}  # runs that have stepped aside, and their environments
         self.fate: Callable[[], str] = lambda: ""  # asked when nodes are gone: "aside" (they will be given back), "stopped" (they were taken away), ""
         self.idle_since = time.monotonic()
+        self.last = LastRanks()  # of what is being stopped
 
     @property
     def idle(self) -> bool: return not (self.current or self.queue or self.desk.queue)
+
+    @property
+    def left(self) -> list[int]:  # ranks
+        "Whom a stop waits for."
+        return self.current.left if self.current else self.desk.left
 
     def runs(self) -> list[str]:  # ids
         "The run in progress, then those in line."
@@ -303,7 +310,7 @@ def part(self: Course, why: str,
     if launch := self.current:
         launch.parting, launch.kill_at = why, time.monotonic() + grace
         self.nodes.receive({"op": "aside", "rank": 0})
-    self.desk.end(why)
+    self.desk.close(why, grace)
 
 @patch
 def park(self: Course, launch: Launch) -> None:
@@ -334,6 +341,28 @@ def stop_again(self: Course, launch: Launch, kill: bool = False) -> None:
     self.stop(launch, kill or launch.closing == "stopped")
 
 @patch
+def give_up_stuck(self: Course) -> None:
+    "End a stop that waits for ranks which wait for those that have gone."
+    launch, left = self.current, set[int]()
+    if launch and launch.closing == "stopped" and not launch.killed: left = self.crew.living - launch.ended.keys()
+    elif self.desk.closed and self.desk.busy: left = self.desk.queue[0].missing
+    if not left: self.last = LastRanks()
+    elif wait_in_vain(self.last, left, self.crew): self.stop_now()
+
+@patch
+def stop_now(self: Course) -> None:
+    "Kill what is being stopped: a run, or a cell."
+    if self.current: self.stop(self.current, kill=True)
+    elif self.desk.busy: self.desk.stop(0.)
+
+@patch
+def kill_by(self: Course, when: float  # monotonic seconds
+            ) -> None:
+    "Shorten the time of what is being stopped."
+    for going in (self.current, self.desk.queue[0] if self.desk.busy else None):
+        if going: going.kill_at = min(going.kill_at, when)
+
+@patch
 def tell_left(self: Course, launch: Launch) -> None:
     "Note which ranks a stop waits for."
     left = sorted(self.crew.living - launch.ended.keys())
@@ -346,7 +375,7 @@ def close(self: Course, reason: str, grace: float = float("inf")  # seconds
     self.closed = reason
     for launch in list(self.queue): self.stop(launch)
     if self.current: self.stop(self.current, grace=grace)
-    self.desk.end(reason)
+    self.desk.close(reason, grace)
 
 @patch
 def lose_ranks(self: Course, reason: str) -> None:
@@ -372,7 +401,7 @@ def tick(self: Course, now: float  # monotonic seconds
         else: self.finish()
         launch.kill_at, launch.killed = float("inf") if launch.killed else now + DEATH, True
     if self.current: self.nodes.tick()
-    self.desk.tick(now)
+    if self.desk.tick(now): self.on_change()
 
 @patch
 def abandon(self: Course, launch: Launch) -> None:
@@ -386,6 +415,7 @@ def tick_slowly(self: Course) -> None:
     "Once a second: see whether ranks end, start and go on, and write down how far they are."
     if self.crew.overdue(): self.crew.abandon(); self.advance(); self.on_change()
     self.tell_ends()
+    self.give_up_stuck()
     if launch := self.current:
         look_at(launch, self.crew, self.limits.stall_after)
         note_course(launch)

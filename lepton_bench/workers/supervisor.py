@@ -102,7 +102,7 @@ def describe(self: Supervisor) -> dict:
             "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "stopping": course.current.left if course.current else [], "ends": self.ends, "broken": self.crew.broken, "missing": self.nodes.missing(),
+            "stopping": course.left, "ends": self.ends, "broken": self.crew.broken, "missing": self.nodes.missing(),
             "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority,
             **self.about, **self.waits}
 
@@ -189,6 +189,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Fresh ranks; a run in progress is stopped."
     if self.course.current: self.course.stop_again(self.course.current)
+    elif self.desk.busy: self.desk.renew()
     elif self.crew.phase in ("ready", "cleaning"): self.crew.start(True, variables=self.crew.wanted)
     self.publish()
     self.server.reply(to, {})
@@ -196,7 +197,7 @@ def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def on_release(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.releasing.append(to)
-    if self.releasing[1:] and self.course.current: self.course.stop(self.course.current, kill=True)  # a second release does not wait
+    if self.releasing[1:]: self.course.stop_now()  # a second release does not wait
     self.end("released")
 
 @patch
@@ -348,12 +349,12 @@ def end_by_limit(self: Supervisor) -> None:
     for launch in (self.course.current, *self.course.queue):
         if launch: launch.why = why
     self.end(why)
-    if self.course.current: self.course.current.kill_at = min(self.course.current.kill_at, self.until - min(1., self.spec.time/20))  # type: ignore[operator]
+    self.course.kill_by(self.until - min(1., self.spec.time/20))  # type: ignore[operator]
 
 @patch
 def step_end(self: Supervisor) -> None:
     "When nothing runs any more: forkserver, leases, answers, files."
-    if not self.ending or self.course.current: return
+    if not self.ending or self.course.current or self.desk.busy: return
     self.later.catch_up(busy=False)
     self.nodes.end()
     if (parked := list(self.course.parked)) and self.about.get("job"):  # the same job comes back

@@ -51,7 +51,7 @@ export function RunStatus({
   const words = [
     statusText(run.status, trans),
     elapsed(run, now),
-    ['running', 'stalled', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason
+    ['running', 'done'].includes(run.status) || run.reason === run.status ? '' : run.reason
   ]
     .filter(Boolean)
     .join(' · ');

@@ -1,7 +1,7 @@
 /** What the launch dialog shows; a function of its model. */
 import { HTMLSelect, UseSignal, refreshIcon } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { Held, Row, Text } from '../shared/form';
+import { Held, Row, Text, timeLimitHelp } from '../shared/form';
 import { FieldRow } from './fields';
 import type { LaunchModel, Place } from './launchmodel';
 import { devicesText } from './state';
@@ -75,9 +75,10 @@ function placeText({ key, row, mine }: Place, trans: TranslationBundle): string 
 
 function Devices({ model, trans }: Props): JSX.Element {
   const { options, deviceKinds } = model;
-  const { count: problem } = model.optionProblems;
+  const { count: problem, time: timeProblem } = model.optionProblems;
   const id = 'jp-lb-nb-count';
   const help = trans.__('One rank runs on each. If they are taken, the cell waits its turn.');
+  const timeHelp = timeLimitHelp(trans);
   return (
     <>
       <Row id="jp-lb-nb-place" label={trans.__('Run on')}>
@@ -120,6 +121,18 @@ function Devices({ model, trans }: Props): JSX.Element {
               </HTMLSelect>
             )}
           </div>
+        </Row>
+      )}
+      {!options.place && (
+        <Row id="jp-lb-nb-time" label={trans.__('Time limit')} problem={timeProblem} help={timeHelp}>
+          <Text
+            id="jp-lb-nb-time"
+            value={options.time}
+            problem={timeProblem}
+            help={timeHelp}
+            numeric
+            set={value => model.setOption('time', value)}
+          />
         </Row>
       )}
     </>

@@ -29,6 +29,7 @@ export interface Options {
   place: string;
   count: string;
   deviceKind: string;
+  time: string;
   name: string;
   restarts: string;
 }
@@ -46,7 +47,7 @@ export class LaunchModel {
   filled: Filled | null = null;
   tried = false; // Launch was pressed: what is missing is said too
   readonly touched = new Set<string>();
-  options: Options = { place: '', count: '1', deviceKind: '', name: '', restarts: '' };
+  options: Options = { place: '', count: '1', deviceKind: '', time: '', name: '', restarts: '' };
   private readonly seen = new Set<string>(); // allocations that the server has listed: what it lists no more is gone
   // of each function: whoever goes back finds what was typed
   private values: Record<string, Record<string, Value>> = {};
@@ -191,9 +192,9 @@ export class LaunchModel {
   }
 
   private get where(): Where {
-    const { place: name, count, deviceKind } = this.options;
+    const { place: name, count, deviceKind, time } = this.options;
     const variable = this.found?.held[name];
-    if (!name) return { kind: 'new', count, deviceKind };
+    if (!name) return { kind: 'new', count, deviceKind, time };
     return variable ? { kind: 'held', name, variable } : { kind: 'attach', name };
   }
 
@@ -213,7 +214,7 @@ export class LaunchModel {
   }
 
   /** What is wrong with the options. */
-  get optionProblems(): Record<'count' | 'restarts', string> {
+  get optionProblems(): Record<'count' | 'time' | 'restarts', string> {
     const { deviceKind } = this.options;
     const devices = this.surroundings.devices.filter(d => !deviceKind || d.kind === deviceKind).length;
     return checkForm(this.form, devices, this.trans);

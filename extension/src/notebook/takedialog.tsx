@@ -7,14 +7,15 @@ import { Signal } from '@lumino/signaling';
 import { Panel } from '@lumino/widgets';
 import { SteadyDialog } from '../dialog';
 import type { AllocateOptions, DeviceRow, IBench, ITable } from '../tokens';
-import { checkMemory, checkWhole } from '../shared/python';
-import { Row, Text } from '../shared/form';
+import { asSeconds, checkMemory, checkSeconds, checkWhole } from '../shared/python';
+import { Row, Text, timeLimitHelp } from '../shared/form';
 
 /** What has been filled in. */
 class Wish {
   count = '1';
   kind = '';
   memory = '';
+  time = '';
   readonly changed = new Signal<this, void>(this);
 
   constructor(
@@ -28,7 +29,7 @@ class Wish {
     this.changed.emit();
   }
 
-  set(name: 'count' | 'kind' | 'memory', value: string): void {
+  set(name: 'count' | 'kind' | 'memory' | 'time', value: string): void {
     this[name] = value;
     this.emit();
   }
@@ -41,10 +42,11 @@ class Wish {
     return [...new Set([...this.devices.rows.values()].map(row => row.kind))];
   }
 
-  get problems(): { count: string; memory: string } {
+  get problems(): { count: string; memory: string; time: string } {
     return {
       count: checkWhole(this.count, 1, this.trans, this.rows.length || Infinity),
-      memory: checkMemory(this.memory, this.trans)
+      memory: checkMemory(this.memory, this.trans),
+      time: checkSeconds(this.time, this.trans)
     };
   }
 
@@ -67,6 +69,7 @@ class Wish {
 function Form({ wish, trans }: { wish: Wish; trans: TranslationBundle }): JSX.Element {
   const { problems, free } = wish;
   const memory = trans.__('Free memory that each must have, such as 20GB. Empty: any.');
+  const time = timeLimitHelp(trans);
   return (
     <div className="jp-lb-nb-form">
       <Row id="jp-lb-nb-take-count" label={trans.__('Devices')} help={free} problem={problems.count} required>
@@ -97,6 +100,16 @@ function Form({ wish, trans }: { wish: Wish; trans: TranslationBundle }): JSX.El
           set={v => wish.set('memory', v)}
           help={memory}
           problem={problems.memory}
+        />
+      </Row>
+      <Row id="jp-lb-nb-take-time" label={trans.__('Time limit')} help={time} problem={problems.time}>
+        <Text
+          id="jp-lb-nb-take-time"
+          value={wish.time}
+          set={v => wish.set('time', v)}
+          help={time}
+          problem={problems.time}
+          numeric
         />
       </Row>
     </div>
@@ -149,7 +162,8 @@ export async function askWish(bench: IBench, trans: TranslationBundle): Promise<
     return {
       count: Number(wish.count),
       ...(wish.kind ? { kind: wish.kind } : {}),
-      ...(wish.memory.trim() ? { memory: wish.memory.trim() } : {})
+      ...(wish.memory.trim() ? { memory: wish.memory.trim() } : {}),
+      ...(wish.time.trim() ? { time: asSeconds(wish.time) } : {})
     };
   } finally {
     wish.dispose();

@@ -1,5 +1,10 @@
 /** Rows and text inputs of a dialog's form. */
+import type { TranslationBundle } from '@jupyterlab/translation';
 import { useEffect, useRef, type ReactNode } from 'react';
+
+/** What a field for `time=` says. */
+export const timeLimitHelp = (trans: Pick<TranslationBundle, '__'>): string =>
+  trans.__('Seconds after which they are given back at the latest; a short request may go first. Empty: no limit.');
 
 interface RowProps {
   id: string;

@@ -13,7 +13,7 @@ export interface Names {
 export type Where =
   | { kind: 'held'; name: string; variable: string } // the kernel has it in hand
   | { kind: 'attach'; name: string }
-  | { kind: 'new'; count: string; deviceKind: string };
+  | { kind: 'new'; count: string; deviceKind: string; time: string };
 
 export interface LaunchForm {
   call: string; // “train, epochs=5”, from the kernel
@@ -52,7 +52,8 @@ function allocationLine(where: Where, names: Names): string {
   if (where.kind === 'held') return '';
   if (where.kind === 'attach') return attachLine(where.name, names);
   const kind = where.deviceKind ? `, kind=${pythonText(where.deviceKind)}` : '';
-  return `${names.allocation} = ${names.library}.allocate(${Number(where.count)}${kind})`;
+  const time = where.time.trim() ? `, time=${asSeconds(where.time)}` : '';
+  return `${names.allocation} = ${names.library}.allocate(${Number(where.count)}${kind}${time})`;
 }
 
 /** The whole cell: it can be run again as it stands. */
@@ -82,14 +83,31 @@ export function checkMemory(text: string, trans: Pick<TranslationBundle, '__'>):
   return /^\s*(\d+(\.\d*)?\s*[KMGT]?i?B?)?\s*$/i.test(text) ? '' : trans.__('Write a size, such as 20GB.');
 }
 
+const SECONDS = /^\s*(\d+(\.\d*)?|\.\d+)\s*$/;
+
+/** Seconds as a number; what is none as it was typed. */
+export const asSeconds = (text: string): number | string => (SECONDS.test(text) ? Number(text) : text.trim());
+
+/** A time limit as lb.allocate takes it; empty is none. */
+export function checkSeconds(text: string, trans: Pick<TranslationBundle, '__'>): string {
+  const value = asSeconds(text);
+  if (!value && value !== 0) return '';
+  return typeof value === 'number' && value > 0 && value < LONGEST
+    ? ''
+    : trans.__('Not a number of seconds above 0: 3600 gives the devices back after an hour at the latest.');
+}
+
+const LONGEST = 1e10; // seconds, as in the library
+
 /** What the launch options lack; the kernel judges the arguments. */
 export function checkForm(
   form: Pick<LaunchForm, 'where' | 'restarts'>,
   devices: number,
   trans: Pick<TranslationBundle, '__'>
-): Record<'count' | 'restarts', string> {
+): Record<'count' | 'time' | 'restarts', string> {
   return {
     count: form.where.kind === 'new' ? checkWhole(form.where.count, 1, trans, devices || Infinity) : '',
+    time: form.where.kind === 'new' ? checkSeconds(form.where.time, trans) : '',
     restarts: form.restarts.trim() ? checkWhole(form.restarts, 0, trans) : ''
   };
 }

@@ -1,6 +1,7 @@
 /** Asking for devices: what is typed, what was asked for, what the server said. */
 import { Signal, type ISignal } from '@lumino/signaling';
 import type { AllocateOptions, IBench, ITable, RequestRow } from '../tokens';
+import { asSeconds } from '../shared/python';
 
 export interface Fields {
   count: string;
@@ -8,6 +9,7 @@ export interface Fields {
   memory: string;
   engine: string;
   name: string;
+  limit: string; // seconds, of the local engine: Slurm counts otherwise
   partition: string; // this and what follows: Slurm's
   time: string;
   nodes: string;
@@ -53,6 +55,7 @@ export class AllocateForm {
       memory: '',
       engine: 'local',
       name: '',
+      limit: '',
       partition: '',
       time: '',
       nodes: '',
@@ -69,8 +72,8 @@ export class AllocateForm {
     if (this.stage === 'closed') {
       this.stage = 'editing';
       this.said = '';
-      const { name, memory, kind, engine } = this.fields;
-      if (!this.error && !name && !memory && !kind && engine === 'local') this.fields = this.empty();
+      const { name, memory, limit, kind, engine } = this.fields;
+      if (!this.error && !name && !memory && !limit && !kind && engine === 'local') this.fields = this.empty();
       void this.findEngines();
     }
     if (this.stage === 'editing') this.kernel = kernel;
@@ -110,7 +113,7 @@ export class AllocateForm {
 
   /** What the fields mean; an error where they mean nothing. */
   options(): AllocateOptions {
-    const { count, kind, memory, engine, name } = this.fields;
+    const { count, kind, memory, engine, name, limit } = this.fields;
     const slurm = engine === 'slurm';
     const filled = {
       kind,
@@ -123,6 +126,7 @@ export class AllocateForm {
     return {
       count: Number(count),
       ...Object.fromEntries(Object.entries(filled).filter(([, text]) => text)),
+      ...(limit.trim() && !slurm ? { time: asSeconds(limit) } : {}),
       ...(own.length ? { options: Object.fromEntries(own) as Record<string, string> } : {})
     };
   }

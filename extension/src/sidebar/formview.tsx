@@ -92,6 +92,15 @@ function Fieldset({
           {text('memory', '20GB', trans.__('What each device must have free'))}
         </Field>
       )}
+      {!slurm && (
+        <Field label={trans.__('Time limit (s)')}>
+          {text(
+            'limit',
+            trans.__('none'),
+            trans.__('Seconds after which the devices are given back at the latest: a short request may go first')
+          )}
+        </Field>
+      )}
       {engines.length > 1 && (
         <Field label={trans.__('Engine')}>
           {key => (
