@@ -37,7 +37,7 @@ from .run import Run, ask, connect, last_words, release
 from .runs.recorded import headless_run
 from .runs.store import runs_directory
 from .settings import settings
-from .tables import Table
+from .tables import Table, counted
 from .workers.allocations import Spec, allocations_directory, is_living, list_allocations, read_allocation
 from .workers.channel import encode
 from .workers.forkserver import forkserver_runs
@@ -99,7 +99,7 @@ class Allocation:
         info = self.info
         run = f", run {info['run']}" if info["run"] else ""
         warning = f"\n{info['warning']}" if info["warning"] else ""
-        return f"Allocation {self.name}: {self.count} ranks on {', '.join(info['labels'])}, {info['state']}{run}{until_text(info)}{warning}"
+        return f"Allocation {self.name}: {counted(self.count, 'rank')} on {', '.join(info['labels'])}, {info['state']}{run}{until_text(info)}{warning}"
 
     def options(self, /, **changes: Any  # name, max_restarts, retry_exceptions, stall_after, process_group, output
                 ) -> "Launcher":
@@ -309,7 +309,7 @@ def _await_grant(engine: Any, handle: Any, waiting: Waiting) -> dict:
 def check_least(least: int | None, count: int) -> int | None:
     "So many ranks are enough."
     if least is None or (isinstance(least, int) and 1 <= least <= count): return least
-    raise AllocationError(f"min_ranks={least!r} makes no sense for {count} devices: it is a number from 1 to {count}, with which a run goes on "
+    raise AllocationError(f"min_ranks={least!r} makes no sense for {counted(count, 'device')}: it is a number from 1 to {count}, with which a run goes on "
                           "when other ranks are gone")
 
 # %% ../nbs/50_bench.ipynb #06d6ed47

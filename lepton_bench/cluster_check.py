@@ -30,6 +30,7 @@ from .errors import AllocationError, AllocationTimeout, BenchError, RunError
 from .processes import private_directory
 from .run import Run, RunTimeout
 from .settings import settings
+from .tables import counted
 from .workers.allocations import Spec
 
 # %% ../nbs/533_cluster_check.ipynb #a42b0c24
@@ -61,7 +62,7 @@ def judge_slurm(own: str, controller: str,  # versions
                 ) -> Finding:
     states = Counter(state.rstrip("*~#!%$@^-+") for state in nodes.values())
     away = [f"{node} ({state})" for node, state in nodes.items() if state.startswith(_DOWN) or state.endswith("*")]
-    found = (f"{own} here, {controller or 'an unknown version'} in the controller, {len(nodes)} nodes: "
+    found = (f"{own} here, {controller or 'an unknown version'} in the controller, {counted(len(nodes), 'node')}: "
              + ", ".join(f"{n} {state}" for state, n in states.items()))
     if tuple(map(int, re.findall(r"\d+", own)[:2])) < (21, 8): return Finding("slurm", "problem", found, "lepton_bench needs Slurm 21.08 or newer")
     if len(nodes) < count: return Finding("slurm", "problem", f"{found}; {count} are to be looked at", "-n takes fewer nodes")

@@ -14,6 +14,7 @@ from typing import Any
 
 from .cluster_probes import bus_bandwidth, mount_of
 from .processes import SILENCE
+from .tables import counted, noun
 
 # %% ../nbs/532_cluster_findings.ipynb #d518edff
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def judge_folder(folder: Path, mark: str,  # what was written here
     blind = [node for node, a in answers.items() if a["read"] != mark]
     refused = [f"{node} cannot write there ({a['problem']})" for node, a in answers.items() if a["problem"] and node not in blind]
     unseen = [node for node, a in answers.items() if not a["problem"] and node not in blind and back.get(node) != a["wrote"]]
-    wrong = ([f"{', '.join(blind)} {'does' if len(blind) == 1 else 'do'} not see what was written here"]*bool(blind) + refused
+    wrong = ([f"{', '.join(blind)} {noun(len(blind), 'does', 'do')} not see what was written here"]*bool(blind) + refused
              + [f"what {', '.join(unseen)} wrote is not seen here"]*bool(unseen))
     if wrong: return Finding("folder", "problem", f"{where}: {'; '.join(wrong)}", _MOVE + f"; {mount.kind} is a local one"*(mount.kind in _LOCAL))
     kinds = {node: a["mount"]["kind"] for node, a in answers.items()}
@@ -72,8 +73,8 @@ def judge_software(here: Mapping[str, str], found: Mapping[str, Mapping[str, str
 def judge_devices(kind: str,  # of the allocation's devices
                   found: Mapping[str, Mapping[str, Any]],  # node -> as of `look_at_devices`
                   ) -> Finding:
-    if kind == "cpu": return Finding("devices", "ok", "CPU slots: " + fold({node: f"{f['cores']} cores" for node, f in found.items()}))
-    given = fold({node: f"{f['given']} GPU{'s'*(f['given'] != 1)}" for node, f in found.items()})
+    if kind == "cpu": return Finding("devices", "ok", "CPU slots: " + fold({node: counted(f['cores'], 'core') for node, f in found.items()}))
+    given = fold({node: counted(f['given'], 'GPU') for node, f in found.items()})
     if kind == "simulated": return Finding("devices", "ok", f"Slurm has given {given}; they are simulated, no driver is asked")
     wrong = {node: ", ".join([f"the driver shows {f['driver']} of {f['given']}"]*(f["driver"] < f["given"])
                              + (["torch there is built without CUDA"] if f["cuda"] is None else ["torch can use none"]*(not f["torch"])))
@@ -139,7 +140,7 @@ def judge_speed(found: Mapping[str, Any],  # as of `measure_all_reduce`
     lines = [f"{_bytes(size):>8} {1000*t:10.3f} ms" + (f" {bus_bandwidth(size, t, ranks)/1e9:8.3f} GB/s" if ranks > 1 else "") for size, t in times]
     size, took = times[-1]
     bus = f", bus bandwidth {bus_bandwidth(size, took, ranks)/1e9:.3f} GB/s ({_bytes(size)})" if ranks > 1 else ""
-    text = f"{found['backend']}, {ranks} rank{'s'*(ranks > 1)}: latency {1000*times[0][1]:.3f} ms ({_bytes(times[0][0])}){bus}"
+    text = f"{found['backend']}, {counted(ranks, 'rank')}: latency {1000*times[0][1]:.3f} ms ({_bytes(times[0][0])}){bus}"
     if kind == "cuda" and found["backend"] != "nccl":
         return Finding("all_reduce", "problem", f"{text}, on the {found['device']}", "for GPUs a torch with CUDA and NCCL is needed on the nodes", lines)
     return Finding("all_reduce", "ok", text, details=lines)

@@ -22,7 +22,7 @@ from .runs.metrics import read_metrics, restarts
 from .runs.plots import _draw_line, _label, _mark_restarts, _new_figure, match_names, png_bytes
 from .runs.series import Series, band, split
 from .runs.store import RunRecord
-from .tables import Table
+from .tables import Table, counted
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -230,7 +230,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         picture = base64.b64encode(png_bytes(self.figure)).decode()
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
-        named = html.escape(f"{', '.join(self.names[:_METRICS])} of {len(self.records)} runs", quote=True)
+        named = html.escape(f"{', '.join(self.names[:_METRICS])} of {counted(len(self.records), 'run')}", quote=True)
         return f"{self.table._repr_html_()}{note}<img style='max-width:100%' alt='{named}' src='data:image/png;base64,{picture}'>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -241,8 +241,8 @@ class Comparison:
 def _note(count: int, names: list[str], alone: list[str]) -> str:
     "What is not shown."
     said = []
-    if count > _RUNS: said.append(f"The first {_RUNS} of {count} runs are drawn; the table has all.")
-    if len(names) > _METRICS: said.append(f"The first {_METRICS} of {len(names)} metrics are drawn; names=[...] chooses others.")
+    if count > _RUNS: said.append(f"The first {_RUNS} of {counted(count, 'run')} are drawn; the table has all.")
+    if len(names) > _METRICS: said.append(f"The first {_METRICS} of {counted(len(names), 'metric')} are drawn; names=[...] chooses others.")
     if alone: said.append(f"Only one run has {', '.join(alone[:5])}{' and others' if len(alone) > 5 else ''}; names=[...] draws it.")
     return " ".join(said)
 

@@ -26,6 +26,7 @@ from .folding import Line, fold, fold_key, rank_label
 from .processes import open_plain
 from .progress_line import Glance, ProgressLine, summary
 from .runs.store import log_path, read_run
+from .tables import counted, noun
 
 # %% ../nbs/45_output.ipynb #c004
 def settle_line(line: str) -> str:
@@ -173,7 +174,7 @@ class CellOutput:
 
     def bundle(self) -> dict[str, str]:
         "As text and as HTML."
-        more = [f"... {self.hidden:,} more lines before these: {self.where}"] if self.hidden else []
+        more = [f"... {counted(self.hidden, 'more line')} before {noun(self.hidden, 'this', 'these')}: {self.where}"] if self.hidden else []
         below = [x for x in (self.glance.text, self.end.words) if x]
         lines, trace = without_traceback([*self.lines], self.end.traceback) if self.end.traceback else (list(self.lines), False)
         drawn = [_pre(more, "--jp-content-font-color2"), _pre([*lines, *self.partial]), _bar(self.glance.part),
@@ -185,7 +186,7 @@ class CellOutput:
         ending = end if isinstance(end, Ending) else Ending(end)
         below = [x[-_LONGEST:] for x in partial]
         if not lines and (below, glance, ending) == (self.partial, self.glance, self.end): return
-        self.lines.extend(x if len(x) <= _LONGEST else f"{x[:_LONGEST]}... ({len(x) - _LONGEST:,} more characters: {self.where})" for x in lines)
+        self.lines.extend(x if len(x) <= _LONGEST else f"{x[:_LONGEST]}... ({counted(len(x) - _LONGEST, 'more character')}: {self.where})" for x in lines)
         while len(self.lines) > _SHOWN: self.lines.popleft(); self.hidden += 1
         self.partial, self.glance, self.end = below, glance, ending
         if self.handle is None: self.open()

@@ -17,6 +17,7 @@ from typing import Any
 from .errors import BenchError
 from .runs.ring import Ring, last_values
 from .runs.store import RunRecord, ring_path
+from .tables import counted, noun
 
 # %% ../nbs/47_progress_line.ipynb #c004
 def duration_text(seconds: float) -> str:
@@ -25,7 +26,7 @@ def duration_text(seconds: float) -> str:
     if whole < 60: return f"{whole} s"
     if whole < 3600: return f"{whole // 60} min {whole % 60:02d} s"
     if whole < 100*3600: return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} days"
+    return counted(whole // 86400, "day")
 
 # %% ../nbs/47_progress_line.ipynb #c006
 def unit_of(kind: str  # of a run
@@ -133,15 +134,15 @@ def glance(name: str, done: Mapping[int, float], total: float, speed: Speed, now
         if total > first: words.append(f"{duration_text((total - first)/rate)} left")
     words += values_text(values)
     late = behind(done, rate)
-    words += [f"rank {r} at step {done[r]:,.0f}" for r in late[:3]] + ([f"{len(late) - 3} more ranks behind"] if len(late) > 3 else [])
-    if ranks > 1: words.append(f"{ranks} ranks")
+    words += [f"rank {r} at step {done[r]:,.0f}" for r in late[:3]] + ([f"{counted(len(late) - 3, 'more rank')} behind"] if len(late) > 3 else [])
+    if ranks > 1: words.append(counted(ranks, "rank"))
     return Glance(f"{name}: {', '.join([*words, *busy])}", part)
 
 # %% ../nbs/47_progress_line.ipynb #c8b66dcf
 def waiting_text(ranks: Sequence[int]) -> str:
     "Which ranks are waited for."
     more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-    return f"waiting for rank{'s' * (len(ranks) != 1)} {', '.join(map(str, ranks[:8]))}{more}"
+    return f"waiting for {noun(len(ranks), 'rank')} {', '.join(map(str, ranks[:8]))}{more}"
 
 # %% ../nbs/47_progress_line.ipynb #c021
 class ProgressLine:

@@ -28,7 +28,7 @@ from .progress_line import unit_of, waiting_text
 from .runs.checkpoints import is_foreign, read_own
 from .runs.store import GOING, RunRecord, find_run, list_runs, read_run, result_path, runs_directory
 from .settings import settings
-from .tables import Table
+from .tables import Table, counted
 from .workers.channel import Client
 from .workers.links import Link, read_keys
 from .workers.stacks import Stacks, describe_stacks, read_text, why_silent
@@ -166,7 +166,7 @@ class Run:
         r = self.record
         done, total = (r.extra.get("progress") or {}).get("0", (0, 0))
         steps = f", {unit_of(r.kind)} {done:.0f}" + (f" of {total:.0f}" if total else "") if done else ""
-        where = f"{r.world_size} ranks on {r.allocation}" if r.allocation else f"on {', '.join(r.devices) or 'no device'}"
+        where = f"{counted(r.world_size, 'rank')} on {r.allocation}" if r.allocation else f"on {', '.join(r.devices) or 'no device'}"
         why = f"\n{explain(r).splitlines()[0]}\nrun.result() raises it with its traceback, run.logs() has what was printed" if r.status == "failed" else ""
         if r.status == "stalled" and r.reason: why = f"\n{r.reason}\nrun.stacks() shows where its ranks stand, run.logs() what they printed, run.stop() ends it"
         return f"Run {self.id} ({r.name}): {r.status}{steps}, {where}{why}"

@@ -142,11 +142,14 @@ def test_a_launch_on_a_full_disk_says_so(cramped, simulated):
 
 @pytest.mark.alone
 def test_devices_answer_quickly():
+    "Sooner than three interpreters start that do nothing."
+    def median(action):
+        times = []
+        for _ in range(11):
+            start = time.perf_counter(); action(); times.append(time.perf_counter() - start)
+        return sorted(times)[5]
     lb.devices()
-    times = []
-    for _ in range(20):
-        start = time.perf_counter(); lb.devices(); times.append(time.perf_counter() - start)
-    assert sorted(times)[10] < .05
+    assert median(lb.devices) < 3*median(lambda: subprocess.run([sys.executable, "-c", ""], check=True))
 
 
 def test_importing_is_light():

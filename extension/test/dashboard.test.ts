@@ -4,6 +4,7 @@ import { LogBuffer } from '../src/dashboard/logbuffer';
 import { pieces, plain, settled } from '../src/dashboard/logtext';
 import { frameOf, groupsOf, isOdd, stallOf } from '../src/dashboard/stacks';
 import { bytesText, durationText, fileName, isOver, requestOf, requestText, waitingText } from '../src/dashboard/texts';
+import { plainWords } from '../src/plot/words';
 import type { AllocationRow, RequestRow, RunDetail } from '../src/tokens';
 
 const bytes = (text: string): number => new TextEncoder().encode(text).length;
@@ -105,9 +106,7 @@ test('numbers as a person reads them', () => {
 });
 
 test('a waiting run says behind whom', () => {
-  const trans = {
-    __: (text: string, ...given: unknown[]) => text.replace(/%(\d)/g, (_, n) => String(given[Number(n) - 1]))
-  } as never;
+  const trans = plainWords as never;
   const run = { id: 'r3', status: 'waiting', allocation: 'otter' } as RunDetail;
   const allocation = (more: Partial<AllocationRow>): AllocationRow =>
     ({ name: 'otter', state: 'running', count: 2, queue: [], run: null, broken: null, ...more }) as AllocationRow;
@@ -116,6 +115,7 @@ test('a waiting run says behind whom', () => {
   assert.match(waitingText(run, allocation({ run: 'r1', queue: ['r2', 'r3'] }), trans), /busy with run r1; 1 more/);
   assert.match(waitingText(run, allocation({ run: 'r1', queue: ['r3'] }), trans), /r1; this one is next/);
   assert.match(waitingText(run, allocation({ state: 'waiting' }), trans), /still waits for its 2 devices/);
+  assert.match(waitingText(run, allocation({ state: 'waiting', count: 1 }), trans), /still waits for its device\./);
 });
 
 test('stacks are divided by where ranks stand, and the odd ones are found in their ranges', () => {

@@ -11,7 +11,7 @@ import { FakeNetwork } from './fakes';
 const fill = (text: string, given: unknown[]): string => text.replace(/%(\d)/g, (_, n) => String(given[Number(n) - 1]));
 const trans = {
   __: (text: string, ...given: unknown[]) => fill(text, given),
-  _n: (one: string, many: string, n: number) => fill(n === 1 ? one : many, [n])
+  _n: (one: string, many: string, n: number, ...more: unknown[]) => fill(n === 1 ? one : many, [n, ...more])
 } as TranslationBundle;
 const read = (text: string, kind: ParameterField['kind']) => readValues(text, kind, trans);
 

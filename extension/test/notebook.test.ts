@@ -19,7 +19,7 @@ const fill = (text: string, values: unknown[]): string =>
   text.replace(/%(\d)/g, (_, n: string) => String(values[Number(n) - 1]));
 const trans = {
   __: (text: string, ...values: unknown[]) => fill(text, values),
-  _n: (one: string, many: string, n: number) => fill(n === 1 ? one : many, [n])
+  _n: (one: string, many: string, n: number, ...more: unknown[]) => fill(n === 1 ? one : many, [n, ...more])
 } as never;
 
 const allocation = (name: string, more: Partial<AllocationRow> = {}): AllocationRow => ({

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import BenchError
+from ..tables import counted, noun
 from ..workers.in_run import current_run
 
 # %% ../../nbs/data/71_loader.ipynb #c004
@@ -50,7 +51,8 @@ class DataLoader:
         run = current_run()
         self.rank, self.world_size = (run.rank, run.world_size) if run else (0, 1)
         self.epoch = self.position = 0  # samples of this epoch that have been handed out, on all ranks together
-        if len(dataset) < self.world_size: raise BenchError(f"{len(dataset)} samples are too few for {self.world_size} ranks")
+        if (size := len(dataset)) < self.world_size:
+            raise BenchError(f"{counted(size, 'sample')} {noun(size, 'is', 'are')} too few for {counted(self.world_size, 'rank')}")
         if run: run.add_loader(self)
 
     def state_dict(self) -> dict:

@@ -25,6 +25,7 @@ from .sets import Plan, Set, is_out, may_retry, new_set, write_plan
 from ..processes import ProcessId, signal_process, touch, write_atomically
 from ..runs.store import RunRecord, new_run_id, runs_directory
 from ..settings import settings
+from ..tables import counted
 
 # %% ../../nbs/headless/5193_arrays.ipynb #1e2a2da8
 _PATIENCE, _TRIES = 10., 5  # seconds for a record to arrive; how often an array is submitted that Slurm does not take
@@ -99,7 +100,7 @@ def submit(driver: ArrayDriver, sets: Sequence[Set]) -> None:
         return driver.complain(str(e))
     driver.tries = 0
     for s in sets: s.job = f"{job}_{s.index - base}"
-    driver.say(f"job {job}: {len(sets)} sets submitted" + (f", at most {plan.parallel} at once" if len(sets) > plan.parallel else ""))
+    driver.say(f"job {job}: {counted(len(sets), 'set')} submitted" + (f", at most {plan.parallel} at once" if len(sets) > plan.parallel else ""))
     driver.publish()
 
 @patch

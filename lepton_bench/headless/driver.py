@@ -35,6 +35,7 @@ from ..progress_line import values_text
 from ..runs.recorded import read_recorded
 from ..runs.store import RunWriter, capture_source, log_path, new_record, new_run_id, next_attempt, read_run, runs_directory
 from ..settings import settings
+from ..tables import counted
 from ..workers.channel import Stream
 from ..workers.forkserver import redirect
 from ..workers.launches import describe_status, package_versions
@@ -334,7 +335,7 @@ def driver_body(arguments: dict,  # directory, plan, words
         driver.lock = fds[1]
         driver.listen()
         driver.publish()
-        if driver.writer.record.attempt: driver.say(f"--- started again: {counts(plan.sets)['done']} of {len(plan.sets)} sets are done")
+        if driver.writer.record.attempt: driver.say(f"--- started again: {counts(plan.sets)['done']} of {counted(len(plan.sets), 'set')} done")
     except Exception as e:
         traceback.print_exc()
         notify.send({"error": f"{type(e).__name__}: {e}" if not isinstance(e, BenchError) else str(e)})

@@ -15,11 +15,12 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from ..errors import BenchError
 from ..processes import write_atomically
 from ..strict_json import dump_json
+from ..tables import counted
 
 # %% ../../nbs/headless/513_kernelspecs.ipynb #c003
 def describe_kernel(devices: int) -> dict[str, Any]:
     "The kernelspec of a kernel with so many devices."
-    count = "" if not devices else ", 1 device" if devices == 1 else f", {devices} devices"
+    count = f", {counted(devices, 'device')}" if devices else ""
     provisioner = {"provisioner_name": "lepton", "config": {"devices": devices} if devices else {}}
     return {"argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": f"Python (lepton{count})", "language": "python",
             "metadata": {"debugger": True, "kernel_provisioner": provisioner}, "kernel_protocol_version": "5.5"}

@@ -26,6 +26,7 @@ from ..resources.devices import Device, inventory, usable_cores, visible_devices
 from ..resources.held import HELD, LENDER, Borrowed, held_variables, holder_in
 from ..resources.leases import Holder, Lease, may_live, unpack_description
 from ..resources.queue import Request, Waiter, check_possible, parse_memory, without_times
+from ..tables import counted
 from ..workers.allocations import give_back, own_leases
 from ..workers.forkserver import connect_forkserver, forkserver_key
 
@@ -51,7 +52,8 @@ def take_devices(request: Request, holder: Holder,
                 if time.monotonic() > begun + _SOON and (news := without_times(str(state))) != said:
                     tell(str(state))
                     said = news
-                if time.monotonic() >= end: raise AllocationTimeout(f"a kernel with {request.count} devices could not start within {timeout:g} s: {state}")
+                if time.monotonic() >= end:
+                    raise AllocationTimeout(f"a kernel with {counted(request.count, 'device')} could not start within {timeout:g} s: {state}")
                 time.sleep(min(state.pause, max(.001, end - time.monotonic())))
     except BaseException:
         give_back(found)

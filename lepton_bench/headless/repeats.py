@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import BenchError
 from .notebooks import Parameter, find_parameters
 from .sets import Set, combinations, key_of
-from ..tables import Table
+from ..tables import Table, counted, noun
 
 # %% ../../nbs/headless/5201_repeats.ipynb #ce8597c5
 def check_repeats(repeats: Any, study: bool = False) -> int:
@@ -48,18 +48,20 @@ def remarks(space: Any, repeats: int, notebook: Any  # as read
     "What is to be known of the parameter sets before they run."
     said, sets = list[str](), combinations(space)
     if isinstance(space, Mapping):
-        said += [f"{name} = {value!r:.80} is one value, a list in the notebook; {name} = {list(value)!r:.80} are {len(value)} values to try"
+        said += [f"{name} = {value!r:.80} is one value, a list in the notebook; {name} = {list(value)!r:.80} "
+                 f"{noun(len(value), 'is', 'are')} {counted(len(value), 'value')} to try"
                  for name, value in space.items() if isinstance(value, tuple)]
     counts = Counter(map(key_of, sets))
     if len(counts) < len(sets):
         most = max(counts.values())
-        said.append(f"{len(sets)} parameter sets were given, {len(counts)} of them different: equal ones run once. repeats={most} runs each set {most} times")
+        said.append(f"{counted(len(sets), 'parameter set')} were given, {len(counts)} of them different: equal ones run once. "
+                    f"repeats={most} runs each set {counted(most, 'time')}")
     if repeats > 1: said.append(_explain(varied_by(find_parameters(notebook), sets[0]), repeats))
     return said
 
 def _explain(by: tuple[str, int] | None, repeats: int) -> str:
     how = f"with {by[0]} = {by[1]} to {by[1] + repeats - 1}" if by else "as it is (a parameter repeat or seed, with a whole number, would tell its runs apart)"
-    return f"each parameter set runs {repeats} times, {how}; sweep.summary() has mean and spread"
+    return f"each parameter set runs {counted(repeats, 'time')}, {how}; sweep.summary() has mean and spread"
 
 # %% ../../nbs/headless/5201_repeats.ipynb #2f41fe01
 class SummaryTable(Table):

@@ -25,6 +25,7 @@ from ..runs.plain_values import plain, plain_parameters
 from ..runs.shapes import allowed
 from ..runs.store import check_links
 from ..strict_json import dump_json, with_numbers, with_words
+from ..tables import counted
 
 # %% ../../nbs/headless/518_sets.ipynb #c004
 def expand(space: Any  # name -> value or list of values; or a list of dictionaries
@@ -230,10 +231,10 @@ def counts(sets: Sequence[Set]) -> dict[str, int]:
 def conclusion(sets: Sequence[Set], stopped: bool = False) -> tuple[str, str]:  # status, reason
     "How a sweep has ended."
     c = counts(sets)
-    if stopped: return "stopped", f"stopped after {c['done']} of {c['total']} sets"
+    if stopped: return "stopped", f"stopped after {c['done']} of {counted(c['total'], 'set')}"
     failed, ended = [s for s in sets if s.status == "failed"], [s for s in sets if s.status == "stopped"]
-    if failed: return "failed", f"{len(failed)} of {c['total']} sets failed: {_first_of(failed)}"
-    return ("stopped", f"{len(ended)} of {c['total']} sets stopped: {_first_of(ended)}") if ended else ("done", "finished")
+    if failed: return "failed", f"{len(failed)} of {counted(c['total'], 'set')} failed: {_first_of(failed)}"
+    return ("stopped", f"{len(ended)} of {counted(c['total'], 'set')} stopped: {_first_of(ended)}") if ended else ("done", "finished")
 
 def _first_of(sets: Sequence[Set]) -> str:
     "The first of them, and why."

@@ -37,7 +37,7 @@ from ..resources.queue import Request, check_possible, could_use, parse_memory
 from ..run import Run, last_words
 from ..runs.store import log_path, new_run_id, read_run, runs_directory
 from ..settings import settings
-from ..tables import Table
+from ..tables import Table, counted
 from ..workers.channel import Stream
 
 # %% ../../nbs/headless/520_sweeps.ipynb #c004
@@ -99,10 +99,10 @@ class Sweep(Run):
         waits = 0 if r.finished or r.engine != "local" else sum(_has_no_devices(s) for s in self.sets)
         more = [f"{c['failed']} failed"] * bool(c["failed"]) + [f"{waits} waiting for devices"] * bool(waits)
         if r.engine != "local" and not r.finished: more += [r.extra["queue"]] * bool(r.extra.get("queue"))
-        words = ", ".join([f"Sweep {self.id} ({r.name}): {r.status}", f"{c['done']} of {c['total']} sets done", *more])
+        words = ", ".join([f"Sweep {self.id} ({r.name}): {r.status}", f"{c['done']} of {counted(c['total'], 'set')} done", *more])
         if r.status != "lost" or not (out := sum(map(is_out, self.sets))): return words
         then = "sweep.resume() takes in what has become of them and goes on, sweep.stop() ends them"
-        return f"{words}\nits driver is gone; {r.engine} had {out} sets then. {then}"
+        return f"{words}\nits driver is gone; {r.engine} had {counted(out, 'set')} then. {then}"
 
 def _has_no_devices(found: Set) -> bool:
     "Whether a set that was started still stands in line."
@@ -305,7 +305,7 @@ def sweep(notebook: str | Path,
     folder, directory = claim_output(path, output)
     sets = repeat_sets(wanted, repeats, found)
     plan = Plan(str(path), str(folder), code_digest(found), sets, devices_each, room, retries, timeout, cell_timeout, kernel, kind, size, engine, options)
-    return _start(directory, plan, changed, f"{space!r}" if not asked else f"{asked.trials} trials of {', '.join(asked.search)}", asked)
+    return _start(directory, plan, changed, f"{space!r}" if not asked else f"{counted(asked.trials, 'trial')} of {', '.join(asked.search)}", asked)
 
 def _study(study: Any, options: dict[str, Any]) -> Any:
     from lepton_bench.headless.studies import StudySource

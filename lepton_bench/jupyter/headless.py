@@ -20,6 +20,7 @@ from .actions import BadRequest, WrongState
 from ..paths import variables_in, why_no_path
 from .run_files import NotThere, run_folder
 from ..runs.store import read_run
+from ..tables import counted
 
 # %% ../../nbs/jupyter/641_headless.ipynb #a52e64ce
 def contents_root(contents: Any  # of the Jupyter server: a ContentsManager
@@ -87,7 +88,7 @@ def check_space(space: Any, repeats: int = 1) -> dict[str, list]:
     fits = isinstance(space, dict) and all(isinstance(v, list) and v for v in space.values())
     if not fits: raise BadRequest("space is a JSON object: the name of each parameter, and the list of its values")
     if (size := repeats*prod(len(v) for v in space.values())) > MOST_SETS:
-        raise BadRequest(f"that makes {size:,} sets; from here at most {MOST_SETS:,} are begun. lb.sweep in a notebook has no limit.")
+        raise BadRequest(f"that makes {counted(size, 'set')}; from here at most {MOST_SETS:,} are begun. lb.sweep in a notebook has no limit.")
     return space
 
 def check_sweep(given: Any) -> dict[str, Any]:  # options of lb.sweep, space among them

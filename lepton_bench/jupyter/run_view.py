@@ -27,6 +27,7 @@ from ..run import Run, ask_to_stop, last_words
 from ..runs.following import RunSeries
 from ..runs.store import RunRecord, log_path
 from ..strict_json import dump_json
+from ..tables import counted
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c004
 _TAIL = 8000  # bytes
@@ -125,7 +126,7 @@ def _bar(part: float | None) -> Markup | None:
 
 def _title(view: RunView) -> Markup:
     r = view.record
-    where = f"{r.world_size} rank{'s' * (r.world_size > 1)}" + (f" on {r.allocation}" if r.allocation else "")
+    where = counted(r.world_size, 'rank') + (f" on {r.allocation}" if r.allocation else "")
     return join(tag("strong", r.name), " ", tag("span", f"{where} · {view.run.id}", class_="lb-faint"))
 
 def _status(view: RunView) -> Markup | None:
@@ -140,7 +141,7 @@ def _logs(view: RunView, most: int, opened: int = 1) -> Markup:
         lines = tag("pre", text, data_tail=True, tabindex=0, role="log", aria_label=f"output of rank {rank}")
         return tag("details", tag("summary", f"rank {rank}"), lines, open=rank < opened)
     more = view.record.world_size - len(view.tails)
-    return join(*(one(rank, tail) for rank, tail in enumerate(view.tails)), faint(f"and {more} more ranks: run.logs(rank=...)" if more > 0 else ""))
+    return join(*(one(rank, tail) for rank, tail in enumerate(view.tails)), faint(f"and {counted(more, 'more rank')}: run.logs(rank=...)" if more > 0 else ""))
 
 # %% ../../nbs/jupyter/69_run_view.ipynb #c015
 def _buttons(view: RunView) -> Markup | None:
@@ -200,7 +201,7 @@ def draw_picture(view: RunView) -> None:
             view.series.poll()
             names = view.series.names()
         if not names: view.picture = b""; return
-        title = f"the first {_PANELS} of {len(names)} metrics" if len(names) > _PANELS else ""
+        title = f"the first {_PANELS} of {counted(len(names), 'metric')}" if len(names) > _PANELS else ""
         plot = LivePlot(view.run, names[:_PANELS], **{"title": title, **view.options})
         plot.series = view.series  # what is read already
         view.picture = small_picture(png_bytes(plot.figure()))

@@ -22,6 +22,7 @@ from .taking import Taking, allocation_form, current_or_none, join_allocation, o
 from ..resources.devices import DeviceTable
 from ..run import Run, _plots, get_run
 from ..runs.following import RunSeries
+from ..tables import counted
 from ..workers.allocations import read_allocation
 
 # %% ../../nbs/jupyter/60_widgets.ipynb #c004
@@ -43,7 +44,7 @@ class Allocator:
         raise AllocationError("no allocation yet: the button Allocate takes devices" + (", it is waiting for them" if self.taking.waiting else ""))
 
     def __repr__(self) -> str:
-        held = ", ".join(f"{a.name} ({a.count} ranks)" for a in own_allocations())
+        held = ", ".join(f"{a.name} ({counted(a.count, 'rank')})" for a in own_allocations())
         return f"Allocator: {held or self.taking.text or 'nothing is allocated'}"
 
     def _ipython_display_(self) -> None: self.page.show()
@@ -69,7 +70,7 @@ def _stands(allocation: Allocation) -> str:
     "How an allocation stands, by its file: that does not wait for its supervisor."
     found = read_allocation(allocations_directory()/f"{allocation.name}.json") or {}
     run, queue = found.get("run"), found.get("queue") or []
-    parts = [f"{allocation.count} rank{'s' * (allocation.count > 1)} on {', '.join(found.get('labels') or allocation.device_ids)}",
+    parts = [f"{counted(allocation.count, 'rank')} on {', '.join(found.get('labels') or allocation.device_ids)}",
              f"{found['engine']} job {found['job']}" if found.get("job") else "", found.get("missing") or "",
              f"run {run}" if run else found.get("state", ""), f"{len(queue)} more in line" if queue else "", found.get("warning") or ""]
     return ", ".join(p for p in parts if p)
@@ -86,7 +87,8 @@ def _own(a: Allocator, allocation: Allocation, current: bool) -> Markup:
 
 def _other(a: Allocator, found: dict) -> Markup:
     "An allocation that is not this notebook's."
-    title = join(tag("strong", found["name"]), tag("span", f"{found['count']} ranks, {found['state']}, of {found['label'] or 'a program'}", class_="lb-faint"))
+    about = f"{counted(found['count'], 'rank')}, {found['state']}, of {found['label'] or 'a program'}"
+    title = join(tag("strong", found["name"]), tag("span", about, class_="lb-faint"))
     if found["name"] in a.doing: return tag("div", title, tag("em", _BUSY[a.doing[found["name"]]]), class_="lb-row")
     return tag("div", title, button("Join", "join", found["name"], title="its kernel has ended") if found["orphan"] else None, class_="lb-row")
 
@@ -97,7 +99,7 @@ def _draw_allocator(a: Allocator) -> Markup:
     kinds = list(dict.fromkeys(row.device.kind for row in a.devices))
     form = waiting_markup(a.taking) if a.taking.waiting else allocation_form(kinds, not own, a.taking.values)
     if own and not a.taking.waiting: form = tag("details", tag("summary", "take more devices"), form)
-    left = tag("details", tag("summary", f"{len(rest)} other allocation{'s' * (len(rest) > 1)}"), *(_other(a, o) for o in rest),
+    left = tag("details", tag("summary", counted(len(rest), 'other allocation')), *(_other(a, o) for o in rest),
                open=any(o["orphan"] for o in rest)) if rest else None
     table = tag("div", Markup(a.devices._repr_html_()), style="overflow-x:auto; max-height:24em")
     held = tag("div", *(_own(a, x, len(own) > 1 and x is own[-1]) for x in own))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..masking import mask_text
+from ..tables import noun
 
 # %% ../../nbs/resources/105_lock_processes.ipynb #4df986d3
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ def _describe(pid: int) -> LockProcess:
 def describe_keepers(path: Path, processes: list[LockProcess]) -> str:
     "Who still has a lock whose holder is gone, and what frees it."
     if not processes: return f"which process still has it cannot be seen from here; as root, fuser -v {path} names it"
-    many, pids = len(processes) > 1, " ".join(str(p.pid) for p in processes)
+    count, pids = len(processes), " ".join(str(p.pid) for p in processes)
     named = ", ".join(map(str, processes[:3])) + (f" and {len(processes) - 3} more" if processes[3:] else "")
-    return f"process{'es' * many} {named} still ha{'ve' if many else 's'} it: kill {pids} frees it"
+    return f"{noun(count, 'process', 'processes')} {named} still {noun(count, 'has', 'have')} it: kill {pids} frees it"
 
 _answers: dict[Path, tuple[float, str]] = {}
 

@@ -18,6 +18,7 @@ from itertools import islice
 from operator import attrgetter
 
 from .devices import Device, gib
+from ..tables import counted
 
 # %% ../../nbs/resources/116_policy.ipynb #c005
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Request:
     time: float | None = None  # seconds after which the devices are given back at the latest; None: not said
 
     def __str__(self) -> str:
-        kind, plural = f"{self.kind} " if self.kind else "", "" if self.count == 1 else "s"
-        return f"{self.count} {kind}device{plural}" + (f" with {gib(self.memory)} free" if self.memory else "") \
+        kind = f"{self.kind} " if self.kind else ""
+        return counted(self.count, f"{kind}device") + (f" with {gib(self.memory)} free" if self.memory else "") \
             + (f" for at most {time_text(self.time)}" if self.time else "")
 
 # %% ../../nbs/resources/116_policy.ipynb #c006

@@ -25,6 +25,7 @@ from .devices import Device, foreign_processes, gib, inventory, inventory_text
 from .leases import PREFIX, Holder, Lease, holder_of, is_locked, lease_directory, may_live
 from .leases import pack_description, try_lease, unpack_description, user_name
 from .policy import Line, Request, Ticket, could_use, grant, guaranteed_start, in_order, time_text
+from ..tables import noun
 
 # %% ../../nbs/resources/12_queue.ipynb #3e250f8b
 def parse_memory(memory: int | str | None  # bytes, or text such as "20GB"
@@ -271,8 +272,8 @@ def _refuse_own(request: Request, devices: Sequence[Device], found: Survey, own_
     "DeviceError if the caller stands in his own way."
     if not waits_on_itself(request, devices, {d.id for d in found.free}, own_idle): return
     names = sorted({h.allocation for d, h in found.held if d.id in own_idle}) or ["?"]
-    raise DeviceError(f"{request} cannot be had while your own idle allocation{'s' * (len(names) > 1)} {', '.join(map(repr, names))} "
-                      f"hold{'s' * (len(names) == 1)} what is missing. attach({names[0]!r}) goes on with it; its release() gives it back.")
+    raise DeviceError(f"{request} cannot be had while your own idle {noun(len(names), 'allocation')} {', '.join(map(repr, names))} "
+                      f"{noun(len(names), 'holds', 'hold')} what is missing. attach({names[0]!r}) goes on with it; its release() gives it back.")
 
 def _still_waiting(waiter: Waiter, devices: Sequence[Device], found: Survey, line: list[Ticket], undecided: str) -> WaitState:
     "Why there is nothing yet."

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from .attempts import NEAR, Attempt, Key, open_attempt, read_on, read_past, read_stretch
 from .metrics import metrics_schema, _rings
 from .overview import Bounds, block_type, make_blocks, points_of, points_within, smooth_blocks, touched_blocks
-from .series import Part, band_of, counted, reduce_part, reduce_series, smooth_series
+from .series import Part, band_of, reduce_part, reduce_series, smooth_series, tally
 from .store import metrics_path
 from ..strict_json import dump_json
+from ..tables import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,8 +198,8 @@ def _of_points(runs: RunSeries, keys: list[Key], bounds: Bounds, x: str, smooth:
         step, time, value, *rest = points_within(columns, bounds)
         if not len(step): continue
         along, rank = time if x == "time" else step, None if edges else group[0][1]
-        if edges: yield Part(None, along, rest[:2], None, *counted(rest[0]))
-        yield Part(rank, along, [value], (along, rest[-1]) if smooth else None, *counted(value))
+        if edges: yield Part(None, along, rest[:2], None, *tally(rest[0]))
+        yield Part(rank, along, [value], (along, rest[-1]) if smooth else None, *tally(value))
 
 # %% ../../nbs/runs/27_following.ipynb #c015
 def _of_blocks(runs: RunSeries, keys: list[Key], bounds: Bounds, x: str, smooth: float, band: bool) -> Iterator[Part]:
@@ -255,7 +256,7 @@ def reduced_panel(runs: RunSeries,
     for part in found:
         along, columns = reduce_part(part, width)
         label = name if len(found) == 1 else f"rank {part.rank}"
-        if part.rank is None: label = f"{'range' if len(part.columns) > 1 else 'mean'} of {len(keys)} ranks"
+        if part.rank is None: label = f"{'range' if len(part.columns) > 1 else 'mean'} of {counted(len(keys), 'rank')}"
         parts.append({"kind": "band" if len(part.columns) > 1 else "line", "label": label, "rank": part.rank or 0, "columns": len(columns),
                       "wrong": part.wrong, "points": part.points, "last": part.last if np.isfinite(part.last) else None})
         arrays.extend(np.ascontiguousarray(a, "<f8") for a in (along - origin, *columns))

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import BenchError
 from ..strict_json import valid_text
+from ..tables import counted
 
 # %% ../../nbs/runs/161_plain_values.ipynb #8b6488b4
 _LARGEST = 100_000  # elements of an array
@@ -30,7 +31,8 @@ def _listed(value: Any) -> Any:
     "An array or tensor as lists, one without a dimension as its element."
     if not hasattr(value, "tolist"): value = value.numpy()  # TensorFlow's
     size = value.numel() if hasattr(value, "numel") else value.size
-    if size > _LARGEST: raise BenchError(f"an array of {size:,} elements cannot be a parameter of a notebook: write it to a file, and pass the file's path")
+    if size > _LARGEST:
+        raise BenchError(f"an array of {counted(size, 'element')} cannot be a parameter of a notebook: write it to a file, and pass the file's path")
     if str(value.dtype).startswith("datetime64"): value = value.astype(str)
     try: found = value.tolist()
     except Exception as e: raise BenchError(f"a {type(value).__name__} that cannot be read ({e}) cannot be a parameter of a notebook") from None

@@ -21,6 +21,7 @@ from ..paths import user_path
 from ..processes import write_atomically
 from .metrics import restarts
 from .series import Series, band, envelope, reduce_series, smooth_line, split
+from ..tables import counted, noun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ def _draw_panel(axes: "Axes", series: list[Series], x: str, start: float, unit: 
         step, time, low, mean, high = band(series)
         columns, low, high = envelope(along(step, time), low, high, 1000)
         axes.fill_between(columns, _drawable(low), _drawable(high), color="C0", alpha=.2, lw=0)
-        _draw_line(axes, along(step, time), mean, smooth, f"mean of {len(series)} ranks", "C0")
+        _draw_line(axes, along(step, time), mean, smooth, f"mean of {counted(len(series), 'rank')}", "C0")
     else:
         for s in series:
             label = f"rank {s.rank}" if len(series) > 1 else None
@@ -177,8 +178,9 @@ def plot_metrics(table: "pa.Table",  # from `read_metrics`
     chosen = _choose(table, names, x, ranks)
     if not chosen: raise BenchError("There is no metric to draw: names is empty. None draws all.")
     if names is None and (left := len(chosen) - _PANELS) > 0:
-        said = f"{left} more metrics are not drawn; choose with names=['loss', 'val/*']"
-        warnings.warn(f"Of {len(chosen)} metrics the first {_PANELS} are drawn. {said}, for example names={list(chosen)[_PANELS:_PANELS + 2]!r}.", stacklevel=2)
+        said = f"{counted(left, 'more metric')} {noun(left, 'is', 'are')} not drawn; choose with names=['loss', 'val/*']"
+        warnings.warn(f"Of {counted(len(chosen), 'metric')} the first {_PANELS} are drawn. {said}, "
+                      f"for example names={list(chosen)[_PANELS:_PANELS + 2]!r}.", stacklevel=2)
         title, chosen = f"{title or ''} ({said})".strip(), dict(list(chosen.items())[:-left])
     figure, axes = _new_figure(len(chosen), figsize, title)
     start, unit, word = _span([s for group in chosen.values() for s in group])

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import BenchError
 from ..processes import read_plain
 from ..strict_json import dump_json, strict, valid_text
+from ..tables import counted
 
 # %% ../../nbs/runs/16_recorded.ipynb #c004
 HEADLESS = "LEPTON_BENCH_RUN"  # the environment variable with the folder of the headless notebook's run
@@ -43,7 +44,8 @@ def plain_value(name: str, value: Any) -> Any:
     elif isinstance(value, Integral): found = int(value)
     elif isinstance(value, Real): found = float(value) if math.isfinite(value) else str(float(value))
     else: raise BenchError(f"{name}: a {type(value).__name__} cannot be recorded. Pass a number, a text, True, False or None; what is larger goes into a file.")
-    if isinstance(found, str) and len(found) > 1000: raise BenchError(f"{name} has {len(found)} characters, up to 1,000 are recorded: put it into a file.")
+    if isinstance(found, str) and len(found) > 1000:
+        raise BenchError(f"{name} has {counted(len(found), 'character')}, up to 1,000 are recorded: put it into a file.")
     return found
 
 # %% ../../nbs/runs/16_recorded.ipynb #c011

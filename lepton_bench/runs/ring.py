@@ -25,6 +25,7 @@ from ..errors import BenchError, DamagedError
 from ..processes import open_plain, punch_hole
 from .refused_values import log_rest
 from .values import Courier, on_device, to_number, whole_step
+from ..tables import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +147,7 @@ class _RingWriter(_RingMemory):
         if number < _NAMES_MOST and start + size <= _SLOTS_AT:
             self._memory[start:start + size] = entry; self._names_end = start + size; self._words[_NAMES] = number + 1; self._ids[name] = number
             return
-        raise BenchError(f"No more names: rank {self.rank} has logged {number} different ones, last {name!r}. Numbers in a name, "
+        raise BenchError(f"No more names: rank {self.rank} has logged {counted(number, 'different one')}, last {name!r}. Numbers in a name, "
                          "as in 'loss_1', 'loss_2', belong into the step: lb.log(step=i, loss=...).")
 
     def _wait_for_room(self) -> None:

@@ -28,6 +28,7 @@ from ..processes import ProcessId, read_plain, write_atomically
 from .shapes import allowed, misshapen
 from ..settings import settings
 from ..strict_json import dump_json, valid_text, with_numbers, with_words
+from ..tables import counted
 
 # %% ../../nbs/runs/20_store.ipynb #c005
 def runs_directory() -> Path: return settings().home/"runs"
@@ -249,7 +250,7 @@ def find_run(text: str  # id, the unique start of one, or a name
     for record in _records():
         if record.name == text and text: return runs_directory()/record.id
         known.setdefault(record.name, record.id)
-    if starts: raise BenchError(f"{text!r} is the start of {len(starts)} runs: {', '.join(starts[:5])}{', ...' if len(starts) > 5 else ''}")
+    if starts: raise BenchError(f"{text!r} is the start of {counted(len(starts), 'run')}: {', '.join(starts[:5])}{', ...' if len(starts) > 5 else ''}")
     near = get_close_matches(text, [*known, *names], n=5, cutoff=.5)
     hint = f"Near: {', '.join(near)}." if near else f"The latest: {', '.join(names[:5])}." if names else "There are none yet."
     raise BenchError(f"There is no run {text!r} in {runs_directory()}. {hint}")

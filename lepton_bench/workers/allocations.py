@@ -23,6 +23,7 @@ from ..resources.leases import Holder, Lease, adopt
 from ..resources.queue import Request, Waiter, could_use, time_text
 from ..settings import Settings, settings
 from ..strict_json import dump_json
+from ..tables import counted
 from .channel import Client, Stream
 
 # %% ../../nbs/workers/35_allocations.ipynb #c004
@@ -158,7 +159,7 @@ def wait_for_devices(spec: Spec,
                 asked = time.monotonic()
                 for other in who_yields(request.count - found.free, [a for a in list_allocations() if a["engine"] == "local"], spec.priority):
                     ask_aside(other, spec)
-            if time.monotonic() >= end: raise AllocationTimeout(f"no {spec.count} devices within {spec.timeout:g} s: {found}")
+            if time.monotonic() >= end: raise AllocationTimeout(f"no {counted(spec.count, 'device')} within {spec.timeout:g} s: {found}")
             text = f"{found}{left_behind()}"
             if text != said: notify.send({"state": "waiting", "text": (said := text)})
             notify.sock.settimeout(min(found.pause, max(.001, end - time.monotonic())))

@@ -27,6 +27,7 @@ from typing import Any
 from ..coroutines import run_in_cell
 from ..errors import LaunchError
 from ..pickling import dumps_back
+from ..tables import counted
 from .agent import rendezvous_environment
 from .start_variables import standing
 
@@ -98,7 +99,7 @@ def describe_value(value: Any) -> dict[str, Any]:  # {"data": media type -> text
     torch = sys.modules.get("torch")
     try: text = repr(value)
     except Exception as e: text = f"<{type(value).__name__}, whose repr raised {type(e).__name__}: {e}>"
-    if len(text) > _MOST: text = f"{text[:_MOST]}... ({len(text):,} characters)"
+    if len(text) > _MOST: text = f"{text[:_MOST]}... ({counted(len(text), 'character')})"
     if torch and isinstance(value, torch.Tensor):
         key = _describe_tensor(value)
         return {"data": {"text/plain": f"{text}\n{key}" if value.numel() > 1 else text}, "key": key}

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 
 from ..errors import AllocationError
 from ..resources.devices import Device
+from ..tables import counted, noun
 from .links import Exchange
 from .nodes import Place
 
@@ -273,5 +274,6 @@ def gather(fleet: Fleet,
         if problems: raise AllocationError("; ".join(f"the agent of node {name} ended before it called: {how}" for name, how in problems.items()))
         if cancelled(): raise AllocationError("it was given up while its nodes were starting")
         if time.monotonic() > end: raise AllocationError(f"not all nodes have called within {timeout:.0f} s. {fleet.missing()}")
-    if len(there := fleet.places()) < fleet.count: raise AllocationError(f"{fleet.count} devices were asked for, and the nodes have {len(there)}: "
-        + ", ".join(f"{n.name} {len(n.places)}" for n in fleet.nodes.values()))
+    if len(there := fleet.places()) < fleet.count:
+        raise AllocationError(f"{counted(fleet.count, 'device')} {noun(fleet.count, 'was', 'were')} asked for, and the nodes have {len(there)}: "
+                              + ", ".join(f"{n.name} {len(n.places)}" for n in fleet.nodes.values()))

@@ -35,6 +35,7 @@ from ..child_processes import enter_folder
 from ..errors import BenchError
 from ..processes import ProcessId, private_directory
 from ..settings import settings
+from ..tables import counted, noun
 from .channel import Stream, require
 from .start_variables import at_start, fixed, set_environment
 
@@ -299,8 +300,8 @@ def _check_room(path: Path, env: Mapping[str, str]) -> None:
     base, variant = path.name.split("-")[1:3]
     others = {other.name.split("-")[2] for other in path.parent.glob(f"fs-{base}-*") if not other.suffix and is_answered(other)} - {variant, "kernels"}
     if len(others) < _VARIANTS: return
-    raise BenchError(f"{' and '.join(own)} can be set only for a new interpreter, and {len(others)} forkservers with such variables run already "
-                     "(lepton-bench shutdown ends them)")
+    raise BenchError(f"{' and '.join(own)} can be set only for a new interpreter, and {counted(len(others), 'forkserver')} with such variables "
+                     f"{noun(len(others), 'runs', 'run')} already (lepton-bench shutdown ends them)")
 
 # %% ../../nbs/workers/31_forkserver.ipynb #c027
 def forkserver_runs(flavour: str = "", env: Mapping[str, str] | None = None) -> bool:

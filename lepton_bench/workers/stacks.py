@@ -16,6 +16,7 @@ from pathlib import Path
 
 import lepton_bench
 from ..processes import ProcessId
+from ..tables import noun
 
 # %% ../../nbs/workers/322_stacks.ipynb #c005
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _named(ranks: list[int]) -> str:
     for rank in ranks:
         if spans and rank == spans[-1][1] + 1: spans[-1][1] = rank
         else: spans.append([rank, rank])
-    return ("rank " if len(ranks) == 1 else "ranks ") + ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+    return noun(len(ranks), "rank") + " " + ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 def _paragraph(ranks: list[int], frames: list[Frame], texts: Mapping[int, str], states: Mapping[int, str]) -> str:
     why = states.get(ranks[0], "")

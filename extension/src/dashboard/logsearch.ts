@@ -101,7 +101,9 @@ export class LogSearch {
   private tell(): void {
     const count = this.matches.length,
       { trans } = this;
-    const all = this.more ? trans.__('the first %1 lines', count) : trans._n('%1 line', '%1 lines', count);
+    const all = this.more
+      ? trans._n('the first line', 'the first %1 lines', count)
+      : trans._n('%1 line', '%1 lines', count);
     this.state.textContent = !this.asked
       ? ''
       : !count

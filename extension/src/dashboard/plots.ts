@@ -26,7 +26,10 @@ export class PlotsPage extends Widget {
     super();
     this.addClass('jp-lb-Plots');
     this.renderer = new Renderer(bench.series(run, { system }), options, '', {
-      words: { __: (text, ...given) => trans.__(text, ...given) },
+      words: {
+        __: (text, ...given) => trans.__(text, ...given),
+        _n: (one, many, count, ...given) => trans._n(one, many, count, ...given)
+      },
       columns: 6,
       silent: trans.__('not connected'),
       empty,

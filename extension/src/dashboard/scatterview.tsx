@@ -48,7 +48,13 @@ export function Scatter({
   ];
   const left = (x: Plain): number => LEFT + across.place(x) * (WIDTH - LEFT - 8);
   const top = (y: number): number => TOP + (1 - up.place(y)) * (HEIGHT - BOTTOM - TOP);
-  const name = trans.__('%1 over %2, %3 sets; the table has the numbers', y.name, x.name, points.length);
+  const name = trans._n(
+    '%2 over %3, %1 set; the table has the numbers',
+    '%2 over %3, %1 sets; the table has the numbers',
+    points.length,
+    y.name,
+    x.name
+  );
   const axis = ({ name }: Column, log: boolean): string => (log ? trans.__('%1 (logarithmic)', name) : name);
   return (
     <svg className="jp-lb-Scatter" role="img" aria-label={name} viewBox={`0 0 ${WIDTH} ${HEIGHT}`}>

@@ -40,15 +40,21 @@ export function waitingText(run: RunDetail, allocation: AllocationRow | undefine
     return run.allocation ? trans.__('Waiting for allocation %1.', run.allocation) : trans.__('Waiting for devices.');
   if (allocation.broken) return trans.__('Allocation %1 is broken: %2', allocation.name, allocation.broken);
   if (allocation.state === 'waiting')
-    return trans.__('Allocation %1 still waits for its %2 devices.', allocation.name, allocation.count);
+    return trans._n(
+      'Allocation %2 still waits for its device.',
+      'Allocation %2 still waits for its %1 devices.',
+      allocation.count,
+      allocation.name
+    );
   const before = allocation.queue.indexOf(run.id);
   if (!allocation.run || allocation.run === run.id) return trans.__('Allocation %1 starts it.', allocation.name);
   return before > 0
-    ? trans.__(
-        'Allocation %1 is busy with run %2; %3 more are before this one.',
+    ? trans._n(
+        'Allocation %2 is busy with run %3; %1 more is before this one.',
+        'Allocation %2 is busy with run %3; %1 more are before this one.',
+        before,
         allocation.name,
-        allocation.run,
-        before
+        allocation.run
       )
     : trans.__('Allocation %1 is busy with run %2; this one is next.', allocation.name, allocation.run);
 }

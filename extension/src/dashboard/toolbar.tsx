@@ -14,7 +14,7 @@ import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 import { CommandIDs, type IBench, type RequestRow, type RunDetail, type RunRow } from '../tokens';
 import { statusIcon } from './icons';
-import { setsText } from '../shared/format';
+import { cellsText, setsText } from '../shared/format';
 import { isResumable, runs, statusText } from '../shared/runs';
 import { durationText, elapsed, isOver } from './texts';
 
@@ -67,7 +67,7 @@ export function RunStatus({
             {row?.sets
               ? setsText(row.sets, trans)
               : run.kind === 'notebook'
-                ? trans.__('%1 of %2 cells', progress!.done, progress!.total!)
+                ? cellsText(progress!.done, progress!.total!, trans)
                 : `${Math.floor(100 * share)} %`}
             {left && ` · ${trans.__('%1 left', left)}`}
           </span>

@@ -60,7 +60,7 @@ const typeText = ({ kind, type }: ParameterField, trans: TranslationBundle): str
 function Parameter({ model, field, trans }: Props & { field: ParameterField }): JSX.Element {
   const id = `jp-lb-hl-${field.name}`;
   const { problem, values } = model.read(field);
-  const help = [field.help, values.length > 1 && !problem ? trans.__('%1 values', values.length) : '']
+  const help = [field.help, values.length > 1 && !problem ? trans._n('%1 value', '%1 values', values.length) : '']
     .filter(Boolean)
     .join(' · ');
   return (
@@ -252,7 +252,8 @@ function Command({ model, trans }: Props): JSX.Element {
 /** How many sets it makes. */
 function countText({ count, sizes, wrong }: HeadlessModel, trans: TranslationBundle): string {
   if (wrong) return trans.__('What is marked cannot be started like this.');
-  if (sizes.length > 1 && count > 1) return trans.__('This makes %1 sets (%2).', count, sizes.join(' × '));
+  if (sizes.length > 1 && count > 1)
+    return trans._n('This makes %1 set (%2).', 'This makes %1 sets (%2).', count, sizes.join(' × '));
   return trans._n('This runs the notebook once.', 'This makes %1 sets.', count);
 }
 

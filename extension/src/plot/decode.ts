@@ -31,7 +31,7 @@ const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 export function decodePanels(reply: SeriesReply, buffers: (DataView | ArrayBuffer | Uint8Array)[]): Panel[] {
   let next = 0;
   const take = (): Float64Array => {
-    if (next >= buffers.length) throw new Error(`the answer has ${buffers.length} buffers and speaks of more`);
+    if (next >= buffers.length) throw new Error(`buffers of the answer: ${buffers.length}, it speaks of more`);
     return toDoubles(buffers[next++]);
   };
   const panels = reply.panels.map(({ name, parts }) => ({
@@ -43,6 +43,6 @@ export function decodePanels(reply: SeriesReply, buffers: (DataView | ArrayBuffe
       return { ...head, x, y };
     })
   }));
-  if (next !== buffers.length) throw new Error(`the answer has ${buffers.length} buffers and speaks of ${next}`);
+  if (next !== buffers.length) throw new Error(`buffers of the answer: ${buffers.length}, it speaks of ${next}`);
   return panels;
 }

@@ -179,7 +179,7 @@ export class Renderer {
   }
 
   private tell(): void {
-    const { __ } = this.extras.words,
+    const { __, _n } = this.extras.words,
       answer = this.answer;
     const points =
       answer?.panels.reduce(
@@ -190,8 +190,8 @@ export class Renderer {
       this.ended ? '' : __('live'),
       points
         ? answer?.range
-          ? __('%1 points here', points.toLocaleString('en'))
-          : __('%1 points', points.toLocaleString('en'))
+          ? _n('%2 point here', '%2 points here', points, points.toLocaleString('en'))
+          : _n('%2 point', '%2 points', points, points.toLocaleString('en'))
         : ''
     ]
       .filter(Boolean)
@@ -235,7 +235,7 @@ export class Renderer {
     if (!answer || !this.root.isConnected) return;
     const { reply, panels } = answer,
       { columns, width, height } = this.size(),
-      { __ } = this.extras.words;
+      { __, _n } = this.extras.words;
     const spans = (this.whole ?? answer).panels.flatMap(p => p.parts.map(part => part.x[part.x.length - 1] ?? 0));
     const [unit, word] = reply.x === 'time' ? timeUnit(spans.reduce((a, b) => Math.max(a, b), 0)) : [1, ''];
     const frame: Frame = {
@@ -275,7 +275,12 @@ export class Renderer {
     const hidden = reply.chosen - panels.length;
     this.say(
       hidden > 0
-        ? __('the first %1 of %2 metrics; the filter finds others', panels.length, reply.chosen)
+        ? _n(
+            'the first %2 of %1 metric; the filter finds others',
+            'the first %2 of %1 metrics; the filter finds others',
+            reply.chosen,
+            panels.length
+          )
         : panels.length
           ? ''
           : reply.names && this.choice.filter

@@ -53,8 +53,15 @@ export function timeLeft(
 /** “12 of 32 sets, 1 failed”. */
 export function setsText({ total, done, failed }: Sets, trans: TranslationBundle): string {
   const counted =
-    done + failed < total ? trans.__('%1 of %2 sets', done + failed, total) : trans._n('%1 set', '%1 sets', total);
+    done + failed < total
+      ? trans._n('%2 of %1 set', '%2 of %1 sets', total, done + failed)
+      : trans._n('%1 set', '%1 sets', total);
   return failed ? `${counted}, ${trans.__('%1 failed', failed)}` : counted;
+}
+
+/** “3 of 12 cells”. */
+export function cellsText(done: number, total: number, trans: TranslationBundle): string {
+  return trans._n('%2 of %1 cell', '%2 of %1 cells', total, done);
 }
 
 /** Between 0 and 1. */

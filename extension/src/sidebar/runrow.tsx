@@ -5,7 +5,7 @@ import { memo, type KeyboardEvent } from 'react';
 import { CommandIDs, type RunRow } from '../tokens';
 import { useBench } from './context';
 import { going, isHeadless, isResumable, runs, statusText } from '../shared/runs';
-import { duration, given, setsText, share, timeLeft, value } from '../shared/format';
+import { cellsText, duration, given, setsText, share, timeLeft, value } from '../shared/format';
 import { useNow } from '../shared/hooks';
 import { Ago, Bar, IconCommand } from './pieces';
 import type { Line } from './tree';
@@ -34,7 +34,7 @@ function progressText(row: RunRow, now: number, trans: TranslationBundle): strin
   const part = row.sets
     ? setsText(row.sets, trans)
     : row.kind === 'notebook'
-      ? trans.__('%1 of %2 cells', done, total)
+      ? cellsText(done, total ?? 0, trans)
       : trans.__('%1 %', Math.round(share(done, total) * 100));
   return left === null ? part : trans.__('%1, %2 left', part, duration(left, trans));
 }

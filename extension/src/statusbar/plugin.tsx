@@ -12,7 +12,7 @@ function Item({ bench, trans, open }: { bench: IBench; trans: TranslationBundle;
   const devices = useRows(bench.devices, true);
   const allocations = useRows(bench.allocations, true);
   const { held, all, runs } = summarize(devices.rows.values(), allocations.rows.values());
-  const said = `${trans.__('%1 of %2 devices held', held, all)}, ${trans._n('%1 run going on', '%1 runs going on', runs)}`;
+  const said = `${trans._n('%2 of %1 device held', '%2 of %1 devices held', all, held)}, ${trans._n('%1 run going on', '%1 runs going on', runs)}`;
   return (
     <button
       type="button"
