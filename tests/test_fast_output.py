@@ -81,7 +81,7 @@ def test_a_cell_that_prints_for_ever_is_cut(tmp_path, monkeypatch):
 
 def test_output_before_a_crash(tmp_path):
     """What a kernel still holds when it dies is what ZeroMQ holds for its one reader: as many messages as the kernel's own socket says, since a full queue
-    makes the kernel wait, and one batch that ZeroMQ has taken out to send (8192 bytes, in its sources `out_batch_size`; a message of a kernel has more than 200)."""
+    makes the kernel wait, and one batch that ZeroMQ has taken out to send (8192 bytes, `out_batch_size` in its sources; a kernel's message has over 200)."""
     (held, loud), _, _ = execute(
         tmp_path, "print(get_ipython().kernel.iopub_thread.socket.sndhwm)",
         f"import os\nfor i in range({MANY}): print('line', i, flush=True)\nopen('/proc/self/fd/2', 'w').close()\nos._exit(3)")
