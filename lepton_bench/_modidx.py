@@ -4723,6 +4723,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                            'lepton_bench/workers/supervisor.py'),
                                                  'lepton_bench.workers.supervisor.Supervisor.tick_slowly': ( 'workers/supervisor.html#supervisor.tick_slowly',
                                                                                                              'lepton_bench/workers/supervisor.py'),
+                                                 'lepton_bench.workers.supervisor.Supervisor.time_left': ( 'workers/supervisor.html#supervisor.time_left',
+                                                                                                           'lepton_bench/workers/supervisor.py'),
                                                  'lepton_bench.workers.supervisor.Supervisor.warn': ( 'workers/supervisor.html#supervisor.warn',
                                                                                                       'lepton_bench/workers/supervisor.py'),
                                                  'lepton_bench.workers.supervisor.Supervisor.warning': ( 'workers/supervisor.html#supervisor.warning',

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,6 +195,29 @@ def test_preemption_is_slurms_and_the_run_comes_back(cluster: SlurmCluster) -> N
     cluster.begin_now(job)
     assert run.wait(timeout=patience(90)).status == "done" and run.results()[0][0] >= 10 and logged(run) == list(range(150))
     lb.attach(alloc.name).release()
+
+
+def test_a_second_stop_kills_at_once(cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    "Of ranks on two nodes that do not listen: a stop says whom it waits for, and the next one does not wait."
+    monkeypatch.setenv("LEPTON_BENCH_STOP_GRACE", "1000")
+    def deaf() -> None:
+        import os
+        import time
+        from pathlib import Path
+        while True:
+            try:
+                (Path(str(tmp_path))/f"begun-{os.environ['RANK']}").touch()
+                time.sleep(60)
+            except KeyboardInterrupt: pass
+    with lb.allocate(2, engine="slurm", kind="cpu", nodes=2) as alloc:
+        run = alloc.launch(deaf)
+        until(lambda: all((tmp_path/f"begun-{r}").exists() for r in (0, 1)), "the ranks' beginning", 60)
+        first = threading.Thread(target=run.stop, daemon=True)
+        first.start()
+        until(lambda: alloc.info["stopping"] == [0, 1], "word of who is waited for")
+        assert run.stop(timeout=patience(30)).status == "stopped"
+        first.join(patience(30))
+        assert not first.is_alive() and alloc.launch(os.getpid).results(timeout=patience(60))
 
 
 def test_a_server_calls_a_run_waiting_whose_supervisor_died_with_its_node(cluster: SlurmCluster) -> None:

@@ -109,3 +109,21 @@ def test_on_the_shell(tmp_path):
     assert done.returncode == 130 and "time=3" in done.stderr, done
     done = subprocess.run([BENCH, "launch", "--time", "soon", tmp_path/"slow.py"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "not a number of seconds" in done.stderr
+
+
+def saving_run(total: int) -> None:
+    done = (lb.load_checkpoint() or {"step": 0})["step"]
+    for step in range(done, total):
+        lb.log(step=step, one=1)
+        lb.save_checkpoint({"step": step + 1}, step + 1)
+        time.sleep(.02)  # the work
+
+
+def test_a_run_that_has_stepped_aside_comes_back_with_the_rest_of_its_time():
+    alloc = lb.allocate(3, name="patient", time=600)
+    run = alloc.options(preemptible=True).launch(saving_run, 60)
+    until(lambda: run.record.checkpoint, 30, "a checkpoint")
+    with lb.allocate(2, preempt=True, name="urgent"): until(lambda: run.status == "waiting", 30, "it has made room")
+    assert run.wait(60).status == "done" and run.record.attempt == 1
+    info = lb.attach("patient").info
+    assert 500 < info["time"] < 600 and info["ends"] <= time.time() + info["time"]

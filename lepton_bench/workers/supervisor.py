@@ -342,6 +342,11 @@ def end(self: Supervisor, reason: str, grace: float = float("inf")  # seconds th
     self.write_file()
 
 @patch
+def time_left(self: Supervisor) -> float | None:  # seconds; None: no limit
+    "What is left of the allocation's time, for when it comes back."
+    return None if self.spec.time is None else max(1., self.until - time.monotonic())
+
+@patch
 def end_by_limit(self: Supervisor) -> None:
     "Its time is over in a moment: stop the run in time for the devices to be back."
     self.stop_at = float("inf")
