@@ -5,13 +5,18 @@ import threading
 from importlib import import_module
 from typing import Any
 
+from lepton_bench.core.moved import MovedModules
+
 __version__ = "0.1.0"
 
 _VERBS = {
-    "BenchError": "errors", "devices": "bench", "allocate": "bench", "attach": "bench", "allocations": "bench", "runs": "run", "get_run": "run",
-    "compare": "comparison", "sweep": "headless.sweeps",
-    "DataLoader": "data.loader", "simulate_devices": "resources.devices", "log": "runs.ring", "record": "runs.recorded", "progress": "workers.in_run",
-    "save_checkpoint": "workers.in_run", "load_checkpoint": "workers.in_run",
+    "BenchError": "errors",
+    "devices": "api.allocate", "allocate": "api.allocate", "attach": "api.allocate", "allocations": "api.allocate",
+    "runs": "api.runs", "get_run": "api.runs",
+    "compare": "api.compare", "sweep": "headless.sweeps",
+    "DataLoader": "data.loader", "simulate_devices": "resources.devices", "log": "metrics.ring",
+    "record": "store.recorded_values", "progress": "ranks.run_context",
+    "save_checkpoint": "ranks.run_context", "load_checkpoint": "ranks.run_context",
 }
 _MODULES = {"widgets": "jupyter.widgets"}
 __all__ = list(_VERBS | _MODULES)
@@ -35,7 +40,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     "What a Jupyter server asks for when it loads us."
-    return [{"module": "lepton_bench.jupyter.server", "app": import_module("lepton_bench.jupyter.server").BenchApp}]
+    return [{"module": "lepton_bench.server.extension", "app": import_module("lepton_bench.server.extension").BenchApp}]
 
 
 def _enter_notebook() -> None:
@@ -43,7 +48,8 @@ def _enter_notebook() -> None:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None: return
     for name in ("ranks", "ranks_pull", "ranks_push"): shell.magics_manager.register_lazy(name, "lepton_bench")
-    threading.Thread(target=import_module, args=("lepton_bench.bench",), daemon=True).start()
+    threading.Thread(target=import_module, args=("lepton_bench.api.allocate",), daemon=True).start()
 
 
 _enter_notebook()
+sys.meta_path.append(MovedModules())

@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lepton_bench as lb
-from lepton_bench.processes import ProcessId, descendants, wait_gone
-from lepton_bench.workers.allocations import Spec, allocations_directory, claim_name, describe_request, read_allocation
-from lepton_bench.workers.job import CommandPlacement, leave_request, live_in_job
-from lepton_bench.workers.links import read_keys
-from lepton_bench.workers.node import place_path
+from lepton_bench.processes.identity import ProcessId, descendants, wait_gone
+from lepton_bench.supervisor.allocations import Spec, allocations_directory, claim_name, describe_request, read_allocation
+from lepton_bench.agents.command_placement import CommandPlacement
+from lepton_bench.supervisor.job import leave_request, live_in_job
+from lepton_bench.processes.remote_channel import read_keys
+from lepton_bench.agents.node_program import place_path
 
 
 def main(folder: str, command: str, *names: str) -> None:
@@ -27,7 +28,7 @@ def main(folder: str, command: str, *names: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def start(nodes: Sequence[str]) -> list[str]:
-        return [*(word.format(node=nodes[0]) for word in json.loads(command)), sys.executable, "-m", "lepton_bench.workers.node", folder, nodes[0]]
+        return [*(word.format(node=nodes[0]) for word in json.loads(command)), sys.executable, "-m", "lepton_bench.agents.node_program", folder, nodes[0]]
     live_in_job(Path(folder), names, CommandPlacement(start, Path(folder)), terminated)
 
 
@@ -43,7 +44,7 @@ class Hosts:
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-                if "lepton_bench.workers.node" in words and str(self.folder) in words and os.getsid(pid) == pid: found[words[-2]] = ProcessId.of(pid)
+                if "lepton_bench.agents.node_program" in words and str(self.folder) in words and os.getsid(pid) == pid: found[words[-2]] = ProcessId.of(pid)
         return found
 
     def family(self, node: str) -> list[ProcessId]:

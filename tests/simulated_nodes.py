@@ -20,14 +20,15 @@ from pathlib import Path
 
 from hosts import hosts
 
-from lepton_bench.processes import ProcessId, set_parent_death_signal
+from lepton_bench.processes.identity import ProcessId, set_parent_death_signal
 from lepton_bench.resources.devices import Device
-from lepton_bench.runs.store import log_path
-from lepton_bench.workers.channel import readable
-from lepton_bench.workers.job import CommandPlacement, live_in_job
-from lepton_bench.workers.links import Link, read_keys
-from lepton_bench.workers.node import own_versions
-from lepton_bench.workers.supervisor import Supervisor
+from lepton_bench.store.runs import log_path
+from lepton_bench.processes.channel import readable
+from lepton_bench.agents.command_placement import CommandPlacement
+from lepton_bench.supervisor.job import live_in_job
+from lepton_bench.processes.remote_channel import Link, read_keys
+from lepton_bench.agents.node_program import own_versions
+from lepton_bench.supervisor.supervisor import Supervisor
 
 PER_PROCESS = 55
 LINE = "hello from a simulated rank"

@@ -23,12 +23,12 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 import lepton_bench
-from lepton_bench.jupyter.actions import Request, Requests
-from lepton_bench.jupyter.run_files import NotThere
-from lepton_bench.runs.store import GOING, RunWriter, new_record
-from lepton_bench.workers.allocations import Spec
+from lepton_bench.server.actions import Request, Requests
+from lepton_bench.server.run_files import NotThere
+from lepton_bench.store.runs import GOING, RunWriter, new_record
+from lepton_bench.supervisor.allocations import Spec
 
-DESCRIPTION = Path(lepton_bench.__file__).parent/"jupyter"/"openapi.yaml"
+DESCRIPTION = Path(lepton_bench.__file__).parent/"server"/"openapi.yaml"
 EXAMPLES = int(os.environ.get("LEPTON_BENCH_FUZZ", 30))  # of each operation, of what fits and of what does not
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 QUIET = hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=EXAMPLES, suppress_health_check=list(hypothesis.HealthCheck),

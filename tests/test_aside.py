@@ -9,8 +9,8 @@ from isolation import patience
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.run import Run
-from lepton_bench.workers.allocations import list_allocations
+from lepton_bench.client.run import Run
+from lepton_bench.supervisor.allocations import list_allocations
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_a_waiting_run_that_is_released_stays_where_it_is() -> None:
     until(lambda: len(logged(run)) > 12, "it is under way")
     with lb.allocate(1, preempt=True):
         until(lambda: [a["state"] for a in lb.allocations() if a["name"] == "patient"] == ["waiting"], "it stands in line")
-        from lepton_bench.jupyter.actions import release_allocation
+        from lepton_bench.server.actions import release_allocation
         release_allocation("patient")
         assert not [a for a in lb.allocations() if a["name"] == "patient"]
     assert run.status == "stopped" and "released while it waited" in run.record.reason

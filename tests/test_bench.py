@@ -13,8 +13,8 @@ import pytest
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationError, AllocationTimeout, BenchError, DeviceError, LaunchError, RunError, RunStopped
-from lepton_bench.processes import ProcessId, descendants
-from lepton_bench.run import get_run
+from lepton_bench.processes.identity import ProcessId, descendants
+from lepton_bench.api.runs import get_run
 
 
 def until(condition, timeout: float = 60., what: str = "the condition"):

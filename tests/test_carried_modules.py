@@ -11,8 +11,8 @@ from hosts import hosts
 from isolation import patience
 
 import lepton_bench as lb
-from lepton_bench.carried_modules import carried_modules
-from lepton_bench.pickling import dumps
+from lepton_bench.core.carried_modules import carried_modules
+from lepton_bench.core.pickling import dumps
 
 MODULE = """from dataclasses import dataclass
 from enum import Enum

@@ -13,9 +13,9 @@ import torch
 from small_disk import fill, small_disk
 
 from lepton_bench.errors import BenchError, DamagedError
-from lepton_bench.runs import checkpoints
-from lepton_bench.runs.checkpoints import (checkpoint_step, commit_checkpoint, latest_checkpoint, list_checkpoints, load_latest,
-                                           read_checkpoint, remove_asides, write_checkpoint)
+from lepton_bench.store import checkpoints
+from lepton_bench.store.checkpoints import (checkpoint_step, commit_checkpoint, latest_checkpoint, list_checkpoints, load_latest, read_checkpoint,
+                                            remove_asides, write_checkpoint)
 
 fork = multiprocessing.get_context("fork")
 

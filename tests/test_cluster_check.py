@@ -16,9 +16,9 @@ from network import Network, need_network
 from slurm_cluster import SlurmCluster, which
 
 import lepton_bench as lb
-from lepton_bench.cluster_check import Questions, ask_ranks
-from lepton_bench.cluster_findings import judge_folder
-from lepton_bench.cluster_probes import HERE, await_mark, leave_mark
+from lepton_bench.doctor.cluster import Questions, ask_ranks
+from lepton_bench.doctor.findings import judge_folder
+from lepton_bench.doctor.probes import HERE, await_mark, leave_mark
 
 BENCH = str(Path(sys.executable).parent/"lepton-bench")
 HOME = Path(os.environ["LEPTON_BENCH_HOME"])
@@ -132,7 +132,7 @@ def test_two_folders_where_there_should_be_one(tmp_path: Path) -> None:
     folder = tmp_path/"home"/"doctor"
     folder.mkdir(parents=True)
     mark = leave_mark(folder, HERE)
-    code = f"import json; from lepton_bench.cluster_probes import answer_mark; print(json.dumps(answer_mark({str(folder)!r}, 'n1', .1)))"
+    code = f"import json; from lepton_bench.doctor.probes import answer_mark; print(json.dumps(answer_mark({str(folder)!r}, 'n1', .1)))"
 
     def elsewhere(*before: str) -> dict:
         return json.loads(subprocess.run([*before, sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 import lepton_bench as lb
-from lepton_bench.comparison import Comparison, differing, parameters
+from lepton_bench.api.compare import Comparison, parameters
+from lepton_bench.store.differences import differing
 from lepton_bench.errors import BenchError
-from lepton_bench.run import Run, RunTable
-from lepton_bench.runs.metrics import Ring
-from lepton_bench.runs.store import RunWriter, new_record, new_run_id, read_run, ring_path, runs_directory
+from lepton_bench.api.runs import RunTable
+from lepton_bench.client.run import Run
+from lepton_bench.metrics.storage import Ring
+from lepton_bench.store.runs import RunWriter, new_record, new_run_id, read_run, ring_path, runs_directory
 
 
 @pytest.fixture

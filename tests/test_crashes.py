@@ -11,10 +11,10 @@ import pytest
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.processes import ProcessId, children, descendants, signal_process
+from lepton_bench.processes.identity import ProcessId, children, descendants, signal_process
 from lepton_bench.resources.devices import inventory
 from lepton_bench.resources.leases import holder_of
-from lepton_bench.workers.forkserver import forkservers
+from lepton_bench.processes.forkserver import forkservers
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +219,7 @@ def test_a_checkpoint_of_rank_0_alone_when_another_rank_fails():
 
 ORPHANS = """
 import subprocess, sys
-from lepton_bench.processes import end_children, set_subreaper
+from lepton_bench.processes.identity import end_children, set_subreaper
 set_subreaper()
 parent = "import subprocess, threading, time; [threading.Thread(target=time.sleep, args=(100,)).start() for _ in range(40)]; " \\
          "subprocess.Popen(['sleep', '1000.25'], start_new_session=True); print(flush=True); time.sleep(100)"

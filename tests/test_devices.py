@@ -10,7 +10,7 @@ import pytest
 
 import lepton_bench.resources.devices as devices
 from lepton_bench.errors import DeviceError
-from lepton_bench.processes import ProcessId
+from lepton_bench.processes.identity import ProcessId
 from lepton_bench.resources.devices import Device, DeviceProcess, DeviceRow, DeviceTable, foreign_processes, inventory, visible_devices
 from lepton_bench.resources.leases import Holder
 

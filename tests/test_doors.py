@@ -9,8 +9,8 @@ import pytest
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.processes import ProcessId
-from lepton_bench.runs.store import new_record
+from lepton_bench.processes.identity import ProcessId
+from lepton_bench.store.runs import new_record
 
 FUZZ = Path(__file__).parent/"faults"/"fuzz_channel.py"
 
@@ -73,8 +73,8 @@ def runs_of_others(monkeypatch, tmp_path) -> Path:
 
 @pytest.mark.parametrize("name", ["..", "../..", "/etc", "a/b", "%2e%2e", ".", "", "x" * 300, "a\nb", "a\0b", "é" * 150, "\ud800", "../evil", "-rf", "~"])
 def test_names_that_lead_elsewhere_are_nobodys(runs_of_others, name, tmp_path):
-    from lepton_bench.jupyter.actions import release_allocation
-    from lepton_bench.run import get_run
+    from lepton_bench.server.actions import release_allocation
+    from lepton_bench.api.runs import get_run
     (tmp_path/"home"/"run.json").write_text(json.dumps(asdict(new_record("home", "home", status="done"))))
     (tmp_path/"home"/"allocations").mkdir()
     (tmp_path/"home"/"evil.json").write_text(json.dumps({"name": "evil", "state": "idle", "socket": "/nowhere", "supervisor": ProcessId.me().to_dict()}))

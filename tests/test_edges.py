@@ -69,7 +69,7 @@ print(sorted(set(log)))
     (tmp_path/"sitecustomize.py").write_text(f"""
 import json
 def install():
-    from lepton_bench.workers import agent
+    from lepton_bench.agents import agent
     receive, init = agent.Agent.receive, agent.Agent.__init__
     def note(direction, header):
         assert json.loads(json.dumps(header)) == header, (direction, header)
@@ -83,7 +83,7 @@ def install():
 import sys, threading
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "lepton_bench.workers.program":
+        if name == "lepton_bench.supervisor.program":
             sys.meta_path.remove(self); install()
         return None
 sys.meta_path.insert(0, Finder())

@@ -12,8 +12,8 @@ from isolation import patience
 import lepton_bench as lb
 from lepton_bench.engines.base import Capabilities, await_end, engine_names, get_engine, require
 from lepton_bench.errors import AllocationError, BenchError, RunError
-from lepton_bench.run import get_run
-from lepton_bench.workers.allocations import allocations_directory, list_allocations
+from lepton_bench.api.runs import get_run
+from lepton_bench.supervisor.allocations import allocations_directory, list_allocations
 
 ENGINES = ["local", "debug", "slurm"]
 

@@ -8,8 +8,8 @@ from headless_notebooks import write_notebook
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 
-from lepton_bench.run import get_run
-from lepton_bench.runs.store import list_runs
+from lepton_bench.api.runs import get_run
+from lepton_bench.store.runs import list_runs
 
 LINES = 20_000  # lost before, at about 0.1 ms each
 MANY = 4000

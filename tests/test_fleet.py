@@ -18,10 +18,10 @@ from test_bench import until
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationError, BenchError
-from lepton_bench.run import connect
-from lepton_bench.runs.checkpoints import list_checkpoints
-from lepton_bench.workers.channel import Client, encode
-from lepton_bench.workers.links import Keys, Link, read_keys
+from lepton_bench.client.connection import connect
+from lepton_bench.store.checkpoints import list_checkpoints
+from lepton_bench.processes.channel import Client, encode
+from lepton_bench.processes.remote_channel import Keys, Link, read_keys
 
 SIMULATED = ["env", "LEPTON_BENCH_SIMULATED=1"]
 # an agent that does not start while a file of its node's name is there
@@ -97,7 +97,7 @@ def test_a_checkpoint_counts_only_after_the_metrics_before_it(alloc):
     def work() -> int:
         for step in range(200): lb.log(step=step, a=1.)
         lb.save_checkpoint({}, 1)
-        from lepton_bench.runs.metrics import read_metrics
+        from lepton_bench.metrics.storage import read_metrics
         return read_metrics(Path(os.environ["TORCHELASTIC_ERROR_FILE"]).parent.parent).num_rows
     assert alloc.launch(work).result(patience(30)) == 400, "those of both ranks were in the file when the save returned"
 
@@ -395,8 +395,8 @@ def test_a_hundred_simulated_nodes():
 
     from simulated_nodes import LINE, simulated_nodes
 
-    from lepton_bench.output import TerminalOutput, Watch
-    from lepton_bench.run import last_words
+    from lepton_bench.display.output import TerminalOutput, Watch
+    from lepton_bench.client.run import last_words
     with simulated_nodes(100) as (alloc, found):
         run, shown = alloc.launch(steps), io.StringIO()
         assert run.wait(patience(10)).status == "done" and run.record.world_size == 100

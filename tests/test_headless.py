@@ -12,9 +12,9 @@ from test_bench import until
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.processes import ProcessId, descendants
-from lepton_bench.run import get_run
-from lepton_bench.runs.store import list_runs
+from lepton_bench.processes.identity import ProcessId, descendants
+from lepton_bench.api.runs import get_run
+from lepton_bench.store.runs import list_runs
 
 PAPERMILL = str(Path(sys.executable).parent/"papermill")
 

@@ -17,17 +17,20 @@ from isolation import Isolation
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.headless.sets import Plan, Set, plan_path, write_plan
-from lepton_bench.jupyter.actions import remove_run
-from lepton_bench.jupyter.headless import again
-from lepton_bench.jupyter.observations import DetailsLook, RunsLook
-from lepton_bench.jupyter.page import LogReader, Shelf, answer, encode
-from lepton_bench.jupyter.run_files import csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
-from lepton_bench.processes import ProcessId
-from lepton_bench.workers.recorder import what_was_launched
-from lepton_bench.run import Run, ask_to_stop, cell_output
-from lepton_bench.runs.checkpoints import load_latest
-from lepton_bench.runs.store import RunWriter, new_record, source_directory
+from lepton_bench.headless.plan import Plan, Set, plan_path, write_plan
+from lepton_bench.server.actions import remove_run
+from lepton_bench.server.sweeps import again
+from lepton_bench.server.watchers import DetailsLook, RunsLook
+from lepton_bench.server.frames import answer, encode
+from lepton_bench.server.log_reader import LogReader
+from lepton_bench.server.series_cache import Shelf
+from lepton_bench.server.run_files import csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
+from lepton_bench.processes.identity import ProcessId
+from lepton_bench.supervisor.recorder import what_was_launched
+from lepton_bench.api.runs import as_run
+from lepton_bench.client.run import Run, cell_output
+from lepton_bench.store.checkpoints import load_latest
+from lepton_bench.store.runs import RunWriter, new_record, source_directory
 
 SECRET = "-----BEGIN PRIVATE KEY-----"
 ID = "20260101-000000-abcd"
@@ -246,7 +249,7 @@ def test_what_another_user_wrote_is_shown_and_not_executed(real_run: Path, runs:
     for path in ((runs/ID/"results"/"rank-0.pkl"), source_directory(runs/ID)/"payload.pkl"): path.write_bytes(pickle.dumps(Marks(trace)))
     checkpoint = next((runs/ID/"checkpoints").glob("step-*"))
     torch.save(Marks(trace), checkpoint/"state.pt")
-    from lepton_bench.runs.checkpoints import checksum
+    from lepton_bench.store.checkpoints import checksum
     (checkpoint/"manifest.json").write_text(json.dumps({"step": 5, "files": {"state.pt": checksum(checkpoint/"state.pt")}}))
     mine = tmp_path/"mine.pkl"
     mine.write_bytes(pickle.dumps(Marks(trace)))
@@ -279,7 +282,7 @@ def test_stop_ends_no_process_that_another_user_names(runs: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as mine:
         run = RunWriter(runs/ID, new_record(ID, "evil", kind="notebook", status="running", supervisor=ProcessId.of(mine.pid).to_dict())).create().directory
         os.chown(run/"run.json", 12345, 12345)
-        with pytest.raises(BenchError, match="another user"): ask_to_stop(Run(run), kill=True)
+        with pytest.raises(BenchError, match="another user"): as_run(run).ask_to_stop(kill=True)
         assert mine.poll() is None
         mine.communicate(b"\n", timeout=30)
         assert mine.returncode == 0

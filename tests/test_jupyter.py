@@ -11,7 +11,7 @@ import pytest
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.processes import ProcessId
+from lepton_bench.processes.identity import ProcessId
 
 NOTEBOOK = """
 import lepton_bench as lb, torch, time

@@ -9,7 +9,7 @@ from live_kernel import Kernel
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.processes import ProcessId
+from lepton_bench.processes.identity import ProcessId
 from lepton_bench.resources.leases import lease_directory
 
 SETUP = "import os, sys, time, torch\nimport lepton_bench as lb\nalloc = lb.allocate(2, name='notebook')"

@@ -12,11 +12,11 @@ from live_kernel import Kernel
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.headless.kernels import KERNELS
-from lepton_bench.processes import ProcessId, descendants
+from lepton_bench.kernels.forked import KERNELS
+from lepton_bench.processes.identity import ProcessId, descendants
 from lepton_bench.resources.leases import holder_of
-from lepton_bench.run import get_run
-from lepton_bench.workers.forkserver import forkserver_path, forkservers
+from lepton_bench.api.runs import get_run
+from lepton_bench.processes.forkserver import forkserver_path, forkservers
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,7 @@ def test_the_stock_way(plain, new_kernel, monkeypatch, caplog):
     kernel.close()
     until(free, 5, "a free device")
     monkeypatch.delenv("LEPTON_BENCH_FORKSERVER")
-    from lepton_bench.headless.provisioner import LeptonProvisioner
+    from lepton_bench.kernels.provisioner import LeptonProvisioner
     monkeypatch.setattr(LeptonProvisioner, "last_key", "another")
     caplog.clear()
     with caplog.at_level(logging.WARNING): changed = new_kernel(name="lepton")

@@ -8,9 +8,9 @@ from headless_notebooks import read_text, write_notebook
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.processes import ProcessId
-from lepton_bench.run import RunStopped
-from lepton_bench.workers.forkserver import forkservers, shutdown_forkservers
+from lepton_bench.processes.identity import ProcessId
+from lepton_bench.errors import RunStopped
+from lepton_bench.processes.forkserver import forkservers, shutdown_forkservers
 
 WAITS = """import os, time
 open('pids', 'w').write(f"{os.getpid()} {os.environ['JPY_PARENT_PID']}")

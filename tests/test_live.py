@@ -16,11 +16,12 @@ import pyarrow.compute as compute
 import pytest
 
 from lepton_bench.errors import BenchError
-from lepton_bench.jupyter.live import LivePlot, answer_series, mark_png
-from lepton_bench.runs.metrics import MetricsWriter, read_metrics, record_type, restarts
-from lepton_bench.runs.ring import Ring
-from lepton_bench.runs.following import RunSeries, light_table, restarts_of, series_of
-from lepton_bench.runs.store import metrics_path, new_record, ring_path
+from lepton_bench.display.live_plot import LivePlot, mark_png
+from lepton_bench.metrics.panels import answer_series
+from lepton_bench.metrics.storage import MetricsWriter, read_metrics, record_type, restarts
+from lepton_bench.metrics.ring import Ring
+from lepton_bench.metrics.live_series import RunSeries, light_table, restarts_of, series_of
+from lepton_bench.store.runs import metrics_path, new_record, ring_path
 
 LAUNCH = """import lepton_bench as lb, time
 alloc = lb.allocate(2)
@@ -186,7 +187,7 @@ def test_the_plot_of_the_system_is_live_too(real_kernel, tmp_path):
     stop = tmp_path/"stop"
     real_kernel.run(LAUNCH + f"run = alloc.launch(train, n=100_000, stop={str(stop)!r})\nplot = run.plot(system=True); plot")
     assert "LivePlot" in real_kernel.run("print(type(plot))") and real_kernel.value("[plot.options['x'], plot.options['ranks']]") == ["time", "lines"]
-    real_kernel.run("from lepton_bench.jupyter.live import answer_series\n"
+    real_kernel.run("from lepton_bench.metrics.panels import answer_series\n"
                     "def points(): return {p['name']: sum(part['points'] for part in p['parts']) for p in answer_series(plot.series, {})[0]['panels']}")
     real_kernel.run("while not points(): time.sleep(.05)", 30)
     before = real_kernel.value("points()")
@@ -203,7 +204,7 @@ def test_the_plot_of_the_system_is_live_too(real_kernel, tmp_path):
 def test_a_run_deleted_under_its_plot_leaves_the_last_picture(real_kernel):
     real_kernel.run(LAUNCH + "run = alloc.launch(train, n=2000)\nplot = run.plot(); display(plot)")
     folder = Path(real_kernel.value("str(run.directory)"))
-    real_kernel.run("from lepton_bench.jupyter.live import answer_series")
+    real_kernel.run("from lepton_bench.metrics.panels import answer_series")
     real_kernel.run("while not plot.series.poll(): time.sleep(.01)", 30)
     shutil.rmtree(folder, ignore_errors=True)
     with pytest.raises(AssertionError, match="FileNotFoundError"):

@@ -13,7 +13,7 @@ from test_bench import until
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationTimeout
-from lepton_bench.jupyter.observations import device_row
+from lepton_bench.server.watchers import device_row
 from lepton_bench.resources.devices import inventory
 from lepton_bench.resources.leases import holder_of
 

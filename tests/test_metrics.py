@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from small_disk import fill, small_disk
 
 from lepton_bench.errors import BenchError, DamagedError
-from lepton_bench.runs import ring as ring_module
-from lepton_bench.runs.metrics import (MetricsWriter, Ring, flush_metrics, log, merge_attempts, metrics_schema, read_metrics, record_type,
-                                       remove_rings, restarts, set_ring)
-from lepton_bench.runs.store import metrics_path, ring_path
+from lepton_bench.metrics import ring as ring_module
+from lepton_bench.metrics.storage import (MetricsWriter, Ring, flush_metrics, log, merge_attempts, metrics_schema, read_metrics, record_type,
+                                          remove_rings, restarts, set_ring)
+from lepton_bench.store.runs import metrics_path, ring_path
 
 fork = multiprocessing.get_context("fork")
 
@@ -313,13 +313,13 @@ def test_a_dataloader_worker_that_logs(tmp_path: Path) -> None:
 
 
 def test_outside_a_run_it_does_nothing_and_says_so_once() -> None:
-    code = "from lepton_bench.runs.metrics import log, flush_metrics\nfor i in range(5): log(step=i, x=1.)\nassert flush_metrics()"
+    code = "from lepton_bench.metrics.storage import log, flush_metrics\nfor i in range(5): log(step=i, x=1.)\nassert flush_metrics()"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert found.returncode == 0 and found.stderr.count("does nothing") == 1 and not found.stdout
 
 
 def test_import_is_light() -> None:
-    code = "import sys, lepton_bench.runs.metrics, lepton_bench.runs.plots, lepton_bench.runs.checkpoints, lepton_bench.runs.store; " \
+    code = "import sys, lepton_bench.metrics.storage, lepton_bench.metrics.plots, lepton_bench.store.checkpoints, lepton_bench.store.runs; " \
            "print([m for m in ('torch', 'numpy', 'pyarrow', 'matplotlib', 'tsdownsample') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""What a notebook defines works with plain pickle inside a launched function as it does in a script: see nbs/041_main_module."""
+"""What a notebook defines works with plain pickle inside a launched function as it does in a script: see nbs/core/25_main_module."""
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,7 +203,7 @@ def train(again):
 run = alloc.options(max_restarts=1, output=False).launch(train, True)
 assert run.results(60) == [(True, Stat(4.), 0), (True, Stat(4.), 1)]
 assert type(torch.load("{tmp_path}/net-1.pt", weights_only=False)) is Net
-from lepton_bench.runs.checkpoints import latest_checkpoint, read_checkpoint
+from lepton_bench.store.checkpoints import latest_checkpoint, read_checkpoint
 assert read_checkpoint(latest_checkpoint(run.directory))["stat"] == Stat(4.)
 """)
 

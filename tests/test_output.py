@@ -10,11 +10,12 @@ from test_bench import until
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationError, BenchError
-from lepton_bench.output import CellOutput, Ending, TerminalOutput, Watch
-from lepton_bench.progress_line import ProgressLine
-from lepton_bench.run import RunTable, last_words
-from lepton_bench.runs.ring import Ring
-from lepton_bench.runs.store import RunRecord, ring_path
+from lepton_bench.display.output import CellOutput, Ending, TerminalOutput, Watch
+from lepton_bench.display.progress import ProgressLine
+from lepton_bench.api.runs import RunTable
+from lepton_bench.client.run import last_words
+from lepton_bench.metrics.ring import Ring
+from lepton_bench.store.runs import RunRecord, ring_path
 
 
 class Terminal(io.StringIO):
@@ -243,7 +244,7 @@ def test_a_progress_that_is_no_number_does_not_end_the_following(alloc):
 
 @pytest.mark.alone
 def test_many_lines_of_many_ranks_are_folded_in_time():
-    from lepton_bench.output import Line, fold
+    from lepton_bench.display.output import Line, fold
     from collections import deque
     queues = {r: deque(Line(f"line {i} of rank {r}" if i % 3 else f"line {i}", 0., i) for i in range(3000)) for r in range(8)}
     start = time.monotonic()

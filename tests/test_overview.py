@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_live import points, same
 
-from lepton_bench.runs import overview
-from lepton_bench.runs.following import RunSeries, light_table, reduced_panel, restarts_of, series_of
-from lepton_bench.runs.metrics import MetricsWriter, read_metrics, restarts
-from lepton_bench.runs.overview import BLOCK, make_blocks, overview_path, points_of, read_overview
-from lepton_bench.runs.ring import Ring
-from lepton_bench.runs.store import metrics_path, ring_path
+from lepton_bench.metrics import overview
+from lepton_bench.metrics.live_series import RunSeries, light_table, reduced_panel, restarts_of, series_of
+from lepton_bench.metrics.storage import MetricsWriter, read_metrics, restarts
+from lepton_bench.metrics.overview import BLOCK, make_blocks, overview_path, points_of, read_overview
+from lepton_bench.metrics.ring import Ring
+from lepton_bench.store.runs import metrics_path, ring_path
 
 NAMES = ["loss", "accuracy"]
 
@@ -281,7 +281,7 @@ def test_the_picture_of_a_long_run(tmp_path):
 @pytest.mark.parametrize("most", [3, 64])
 def test_steps_that_go_to_and_fro(tmp_path, monkeypatch, most):
     "A bound cuts through every block: then all points are read, at once where they are few."
-    monkeypatch.setattr("lepton_bench.runs.following.NEAR", most)
+    monkeypatch.setattr("lepton_bench.metrics.live_series.NEAR", most)
     writer = MetricsWriter(metrics_path(tmp_path, 0))
     for k in range(40): writer.write(0, points(np.arange(1000), 2, seed=k), NAMES, 2000 * (k + 1))
     series, exact = opened(tmp_path), full(tmp_path)

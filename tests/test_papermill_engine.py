@@ -10,8 +10,8 @@ from headless_notebooks import read_text, write_notebook
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.headless.checks import check_notebooks
-from lepton_bench.runs.store import list_runs
+from lepton_bench.headless.notebook_tests import check_notebooks
+from lepton_bench.store.runs import list_runs
 
 ALLOWED = ("x = 0", "1/0", "import lepton_bench as lb; lb.record('after', x)")
 

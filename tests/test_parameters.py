@@ -13,9 +13,9 @@ from test_cli import bench
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.headless.checks import check_notebooks
-from lepton_bench.runs.plain_values import plain
-from lepton_bench.runs.store import runs_directory
+from lepton_bench.headless.notebook_tests import check_notebooks
+from lepton_bench.store.plain_values import plain
+from lepton_bench.store.runs import runs_directory
 
 CELLS = ("width = 32\nlr = .1\nplace = ''\nsizes = []",
          "import lepton_bench as lb\nprint('types', type(width).__name__, type(lr).__name__)\nlb.record('product', width*lr)")
@@ -58,7 +58,7 @@ NO_VALUES = [3j, {1, 2}, b"x", print, int, np.float32, object(), timedelta(1), t
 def test_what_has_no_plain_form_is_refused_with_its_name_and_type(value, tmp_path):
     notebook = write_notebook(tmp_path/"train.ipynb", *CELLS)
     before = list(runs_directory().glob("*"))
-    from lepton_bench.bench import notebook_call
+    from lepton_bench.client.allocation import notebook_call
     for call in (lambda: lb.sweep(notebook, [{"place": value}], devices_each=0), lambda: notebook_call(str(notebook), (), {"place": value}),
                  lambda: check_notebooks([notebook], tmp_path/"out", {"place": value})):
         with pytest.raises(BenchError, match="place: an? .*(cannot be a parameter|cannot be read)"): call()

@@ -10,13 +10,13 @@ from test_cli import bench
 import lepton_bench as lb
 from lepton_bench.data.vision import fashion_mnist
 from lepton_bench.errors import BenchError, LaunchError, SettingsError
-from lepton_bench.headless.checks import check_notebooks
-from lepton_bench.headless.notebooks import read_notebook
-from lepton_bench.jupyter.headless import notebook_file, start_sweep
-from lepton_bench.packing import classify
-from lepton_bench.paths import user_path
-from lepton_bench.run import Run
-from lepton_bench.runs.plots import empty_figure, save_png
+from lepton_bench.headless.notebook_tests import check_notebooks
+from lepton_bench.core.notebook_files import read_notebook
+from lepton_bench.server.sweeps import notebook_file, start_sweep
+from lepton_bench.client.packing import classify
+from lepton_bench.core.paths import user_path
+from lepton_bench.client.run import Run
+from lepton_bench.metrics.plots import empty_figure, save_png
 from lepton_bench.settings import load_settings, settings
 
 ADDRESSES = ["s3://bucket/x", Path("s3://bucket/x"), "gs://b/x", "https://host/x", "file:///x", "simplecache::s3://b/x", "C:\\Users\\ann", "\\\\host\\share"]

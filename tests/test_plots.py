@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lepton_bench.errors import BenchError
-from lepton_bench.run import Run
-from lepton_bench.runs.metrics import metrics_schema
-from lepton_bench.runs.plots import plot_metrics, png_bytes, save_png
-from lepton_bench.runs.series import reduce_series, smooth_line, smooth_series, split
-from lepton_bench.runs.store import RunWriter, new_record
+from lepton_bench.client.run import Run
+from lepton_bench.metrics.storage import metrics_schema
+from lepton_bench.metrics.plots import plot_metrics, png_bytes, save_png
+from lepton_bench.metrics.reduction import reduce_series, smooth_line, smooth_series, split
+from lepton_bench.store.runs import RunWriter, new_record
 
 
 def table_of(name: str, value: np.ndarray, rank: int = 0, step: np.ndarray | None = None, time_: np.ndarray | None = None) -> pa.Table:
@@ -212,7 +212,7 @@ def test_shows_itself_in_a_cell_and_leaves_pyplot_alone(tmp_path: Path) -> None:
     assert figure._repr_png_()[:4] == b"\x89PNG"
     assert save_png(figure, tmp_path/"p.png").stat().st_size > 1000
     with pytest.raises(BenchError, match="cannot be written"): save_png(figure, tmp_path/"nowhere"/"p.png")
-    code = "import sys; from lepton_bench.runs.plots import *; from lepton_bench.runs.metrics import metrics_schema; " \
+    code = "import sys; from lepton_bench.metrics.plots import *; from lepton_bench.metrics.storage import metrics_schema; " \
            "import pyarrow as pa; " \
            "png_bytes(plot_metrics(pa.Table.from_pylist([dict(step=0, time=1., rank=0, name='a', value=1.)], metrics_schema()))); " \
            "print('matplotlib.pyplot' in sys.modules)"

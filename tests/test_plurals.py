@@ -1,13 +1,13 @@
-"""Nobody reads "1 ranks": a message that counts takes its noun from `lepton_bench.tables.counted` or `noun`, and in the browser from the translator's `_n`."""
+"""Nobody reads "1 ranks": a message that counts takes its noun from `core.tables.counted` or `noun`, and in the browser from the translator's `_n`."""
 import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from lepton_bench.cluster_findings import judge_devices
-from lepton_bench.progress_line import duration_text, waiting_text
-from lepton_bench.resources.policy import Request
+from lepton_bench.doctor.findings import judge_devices
+from lepton_bench.display.progress import duration_text, waiting_text
+from lepton_bench.resources.request import Request
 
 ROOT = Path(__file__).parent.parent
 # what follows a number, or a name; the verbs of the second kind
@@ -35,7 +35,7 @@ def hand_spelt(text: str, name: str = "") -> list[str]:
 def test_python():
     slips = [f"{path.relative_to(ROOT)}:{slip}" for path in (ROOT/"lepton_bench").rglob("*.py") if path.name not in ("_modidx.py", "tables.py")
              for slip in hand_spelt(path.read_text(), path.name)]
-    assert not slips, "use lepton_bench.tables.counted or noun:\n" + "\n".join(slips)
+    assert not slips, "use lepton_bench.core.tables.counted or noun:\n" + "\n".join(slips)
 
 
 UNTRANSLATED = re.compile(r"""__\(\s*(['"`])(?:(?!\1).)*%\d (?:more |of %\d )?[A-Za-z]*[A-Za-rt-z]s\b(?!:)(?:(?!\1).)*\1""")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 import lepton_bench.resources.policy as policy
 from lepton_bench.errors import DeviceError
 from lepton_bench.resources.devices import Device
-from lepton_bench.resources.policy import Line, Request, Ticket, _fits, could_use, grant, guaranteed_start, in_order
-from lepton_bench.resources.queue import check_possible, parse_limit
+from lepton_bench.resources.policy import Line, grant, guaranteed_start, in_order
+from lepton_bench.resources.request import Request, Ticket, fits, could_use
+from lepton_bench.resources.request import check_possible, parse_limit
 
 GIB = 1 << 30
 
@@ -29,7 +30,7 @@ def simple_grant(free, tickets):
     "The policy as it was written first: every waiting request reserves every free device that it could use."
     left, grants = sorted(free, key=lambda d: (d.memory_free or 0, d.kind, d.index)), {}
     for t in in_order(tickets):
-        fitting = [d for d in left if _fits(d, t.request)]
+        fitting = [d for d in left if fits(d, t.request)]
         if len(fitting) >= t.request.count:
             fitting = fitting[:t.request.count]
             grants[t.id] = tuple(fitting)
@@ -68,7 +69,7 @@ def test_the_cost_grows_with_the_requests_and_not_with_requests_times_devices(mo
     free = [device(n) for n in range(20_000)]
     line = [ticket(n, Request(1 + n % 8, time=60.)) for n in range(2000)] + [ticket(2000, Request(20_001, priority=waits))]
     held = [(device(20_000), 3600.)]
-    monkeypatch.setattr(policy, "_fits", counted)
+    monkeypatch.setattr(policy, "fits", counted)
     monkeypatch.setattr(Device, "__eq__", equal)
     served = grant(free, line, held)
     assert len(served) == 2000 and looks < 10*len(line) and compared == 0

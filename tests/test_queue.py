@@ -17,8 +17,10 @@ import lepton_bench.resources.queue as queue
 from lepton_bench.errors import DeviceError
 from lepton_bench.resources.devices import Device, DeviceProcess
 from lepton_bench.resources.leases import Holder, holder_of, pack_description, try_lease
-from lepton_bench.resources.policy import _fits
-from lepton_bench.resources.queue import Request, Ticket, Waiter, WaitState, check_possible, grant, in_order, waiting, waits_on_itself
+from lepton_bench.resources.request import fits
+from lepton_bench.resources.policy import grant, in_order
+from lepton_bench.resources.queue import Request, Ticket, Waiter, WaitState, waiting, waits_on_itself
+from lepton_bench.resources.request import check_possible
 
 GIB = 1 << 30
 
@@ -73,7 +75,7 @@ def test_priority_then_first_come(free, line):
         before = grant(free, order[:i])
         if len(before) == i and t.id not in whole:  # all before it were served, and still it waits
             taken = {d.id for devices in before.values() for d in devices}
-            assert sum(d.id not in taken and _fits(d, t.request) for d in free) < t.request.count
+            assert sum(d.id not in taken and fits(d, t.request) for d in free) < t.request.count
 
 
 @many
@@ -82,7 +84,7 @@ def test_backfill_takes_nothing_that_somebody_ahead_could_use(free, line):
     grants, order = grant(free, line), in_order(line)
     for i, head in enumerate(order):
         if head.id in grants: continue
-        for later in order[i + 1:]: assert not any(_fits(d, head.request) for d in grants.get(later.id, ()))
+        for later in order[i + 1:]: assert not any(fits(d, head.request) for d in grants.get(later.id, ()))
 
 
 @many
@@ -116,7 +118,7 @@ def test_nobody_is_delayed_by_those_behind(devices, line, data):
     durations = {t.id: data.draw(st.integers(1, 9)) for t in line}
     with_all, order = starts(devices, line, durations), in_order(line)
     for i, t in enumerate(order): assert starts(devices, order[:i + 1], durations).get(t.id) == with_all.get(t.id)
-    possible = [t for t in line if sum(_fits(d, t.request) for d in devices) >= t.request.count]
+    possible = [t for t in line if sum(fits(d, t.request) for d in devices) >= t.request.count]
     if len(possible) == len(line): assert len(with_all) == len(line)  # everybody is served in the end
 
 

@@ -17,7 +17,8 @@ from leasing import shared_folder
 import lepton_bench.resources.queue as queue
 from lepton_bench.resources.devices import Device
 from lepton_bench.resources.leases import Holder, Lease, holder_of
-from lepton_bench.resources.queue import Request, Ticket, Waiter, WaitState, grant, waiting
+from lepton_bench.resources.policy import grant
+from lepton_bench.resources.queue import Request, Ticket, Waiter, WaitState, waiting
 
 GIB = 1 << 30
 HOST = [*(Device(f"cuda-{i}", "cuda", i, "Imaginary", memory_total=total*GIB, memory_used=0) for i, total in enumerate((80, 80, 24, 24))),

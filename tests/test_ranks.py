@@ -187,7 +187,7 @@ def test_a_released_allocation_answers_its_waiting_cell(kernel, tmp_path):
     name = kernel.value("alloc.name")
     def release() -> None:
         until((tmp_path/"in").exists, what="a cell that has begun")
-        from lepton_bench.run import connect, release
+        from lepton_bench.client.connection import connect, release
         release(connect(name))
     thread = threading.Thread(target=release)
     thread.start()

@@ -9,9 +9,9 @@ from test_cli import bench
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.jupyter.headless import start_sweep
-from lepton_bench.run import get_run
-from lepton_bench.runs.store import read_run, runs_directory
+from lepton_bench.server.sweeps import start_sweep
+from lepton_bench.api.runs import get_run
+from lepton_bench.store.runs import read_run, runs_directory
 
 CELLS = ("lr = .1\nseed = 7\nsize = [1]", "import lepton_bench as lb\nlb.record('accuracy', lr + seed/100)\nlb.record('size', str(size))")
 

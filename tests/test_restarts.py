@@ -15,10 +15,10 @@ from test_bench import until
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.processes import ProcessId, signal_process
-from lepton_bench.run import get_run
-from lepton_bench.runs.checkpoints import checksum, list_checkpoints, read_checkpoint, read_manifest
-from lepton_bench.runs.store import result_path
+from lepton_bench.processes.identity import ProcessId, signal_process
+from lepton_bench.api.runs import get_run
+from lepton_bench.store.checkpoints import checksum, list_checkpoints, read_checkpoint, read_manifest
+from lepton_bench.store.runs import result_path
 
 
 @pytest.fixture(autouse=True)
@@ -278,7 +278,7 @@ def test_shards_in_the_background(alloc):
     assert run.status == "done", run.record.reason
 
     def read(path):
-        from lepton_bench.runs.shards import read_shards
+        from lepton_bench.store.sharded_checkpoints import read_shards
         return read_shards(path)["weight"]
     for found in alloc.launch(read, list_checkpoints(run.directory)[-1]).results(60): assert torch.equal(found, torch.arange(24.).reshape(12, 2))
 

@@ -19,11 +19,11 @@ from tornado.httpclient import HTTPClientError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler
 
-from lepton_bench.jupyter import server as server_module
-from lepton_bench.jupyter.actions import release_allocation
-from lepton_bench.jupyter.server import ROUTES
-from lepton_bench.processes import ProcessId
-from lepton_bench.runs.store import RunWriter, new_record, new_run_id, runs_directory
+from lepton_bench.server import extension as server_module
+from lepton_bench.server.actions import release_allocation
+from lepton_bench.server.extension import ROUTES
+from lepton_bench.processes.identity import ProcessId
+from lepton_bench.store.runs import RunWriter, new_record, new_run_id, runs_directory
 
 PREFIXES = ("/", "/lab/here/", "/user/ann/")
 
@@ -565,8 +565,8 @@ async def test_a_kernel_owns_what_its_page_takes(four_devices: None, ask: Callab
 @on_loop
 async def test_two_pages_of_one_run_share_what_was_read(jp_serverapp: Any, open_socket: Callable) -> None:
     import numpy as np
-    from lepton_bench.runs.metrics import MetricsWriter, record_type
-    from lepton_bench.runs.store import metrics_path
+    from lepton_bench.metrics.storage import MetricsWriter, record_type
+    from lepton_bench.store.runs import metrics_path
     run = make_run(status="done")
     points = np.zeros(50_000, record_type())
     points["step"], points["value"] = np.arange(50_000), np.sin(np.arange(50_000)/500)

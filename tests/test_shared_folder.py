@@ -10,7 +10,7 @@ from isolation import patience
 
 import lepton_bench as lb
 from lepton_bench.errors import LaunchError
-from lepton_bench.processes import descendants
+from lepton_bench.processes.identity import descendants
 from lepton_bench.settings import settings
 
 ONE_DEVICE = ["env", "LEPTON_BENCH_SIMULATED=1"]

@@ -6,7 +6,7 @@ import venv
 from pathlib import Path
 
 BENCH = str(Path(sys.executable).parent/"lepton-bench")
-START = "from lepton_bench.workers.forkserver import connect_forkserver as c; c().close()"
+START = "from lepton_bench.processes.forkserver import connect_forkserver as c; c().close()"
 
 
 def test_its_own_unless_all(new_place, tmp_path):

@@ -13,12 +13,13 @@ from isolation import patience
 from slurm_cluster import SlurmCluster
 
 import lepton_bench as lb
-from lepton_bench.bench import Waiting, plan, submit
+from lepton_bench.api.allocate import plan, submit
+from lepton_bench.display.waiting import Waiting
 from lepton_bench.engines.base import get_engine
 from lepton_bench.errors import AllocationError, AllocationTimeout
-from lepton_bench.processes import ProcessId
-from lepton_bench.run import get_run
-from lepton_bench.workers.allocations import allocations_directory, list_allocations
+from lepton_bench.processes.identity import ProcessId
+from lepton_bench.api.runs import get_run
+from lepton_bench.supervisor.allocations import allocations_directory, list_allocations
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 30.) -> None:
@@ -128,7 +129,7 @@ def test_a_second_kernel_follows_and_takes_over(cluster: SlurmCluster) -> None:
     until(lambda: len(logged(run)) > 5, "the run has begun")
     other = f"""
 import lepton_bench as lb
-from lepton_bench.run import get_run
+from lepton_bench.api.runs import get_run
 found = [a for a in lb.allocations()][0]
 alloc, run = lb.attach(found["name"]), get_run({run.id!r})
 assert found["engine"] == "slurm" and run.status == "running", run.status
@@ -222,7 +223,7 @@ def test_a_second_stop_kills_at_once(cluster: SlurmCluster, tmp_path: Path, monk
 
 def test_a_server_calls_a_run_waiting_whose_supervisor_died_with_its_node(cluster: SlurmCluster) -> None:
     "The scheduler starts the job again: that is no loss, and nobody who looks takes the allocation away meanwhile."
-    from lepton_bench.jupyter.observations import AllocationsLook, DetailsLook, RunsLook
+    from lepton_bench.server.watchers import AllocationsLook, DetailsLook, RunsLook
     alloc = lb.allocate(2, engine="slurm", kind="cpu", nodes=2, name="again")
     run, look, runs, seen = alloc.launch(steps(400, .02)), AllocationsLook(), RunsLook(), list[str]()
     details = DetailsLook(run.id, waiting=look.waiting)

@@ -16,8 +16,8 @@ from test_cli import bench
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
 from lepton_bench.headless.sweeps import Sweep
-from lepton_bench.run import get_run
-from lepton_bench.runs.store import read_run, runs_directory
+from lepton_bench.api.runs import get_run
+from lepton_bench.store.runs import read_run, runs_directory
 
 WAITS = """import lepton_bench as lb, os, time
 print(x, file=open("begun", "a"), flush=True)

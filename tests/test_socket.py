@@ -16,8 +16,8 @@ from isolation import Isolation
 from jupyter_process import JupyterProcess, PageProcess
 from websocket import ABNF, WebSocket, WebSocketException, create_connection
 
-from lepton_bench.jupyter.page import MOST_TOPICS
-from lepton_bench.runs.store import RunWriter, new_record
+from lepton_bench.server.page_connection import MOST_TOPICS
+from lepton_bench.store.runs import RunWriter, new_record
 
 MESSAGES = int(os.environ.get("LEPTON_BENCH_FUZZ", 30)) * 100
 ID = "20260101-000000-0000"

@@ -15,8 +15,8 @@ from headless_notebooks import read_text, write_notebook
 from isolation import Isolation
 
 import lepton_bench as lb
-from lepton_bench.workers.forkserver import connect_forkserver, forkserver_path, neutral_environment
-from lepton_bench.workers.start_variables import kind_of
+from lepton_bench.processes.forkserver import connect_forkserver, forkserver_path, neutral_environment
+from lepton_bench.processes.start_variables import kind_of
 
 BENCH = str(Path(sys.executable).parent/"lepton-bench")
 
@@ -195,7 +195,7 @@ def spy(name):
         return original(self, key)
     setattr(type(os.environ), name, get)
 spy("__getitem__")
-from lepton_bench.workers import forkserver
+from lepton_bench.processes.identity import forkserver
 forkserver.preload(); forkserver.preload_rest()
 print("@" + " ".join(sorted(read)) + "@")
 '''

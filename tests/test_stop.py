@@ -13,8 +13,8 @@ from live_kernel import Kernel
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.jupyter.actions import release_allocation, stop_run
-from lepton_bench.progress_line import ProgressLine
+from lepton_bench.server.actions import release_allocation, stop_run
+from lepton_bench.display.progress import ProgressLine
 from lepton_bench.settings import load_settings
 
 BENCH = Path(sys.executable).with_name("lepton-bench")

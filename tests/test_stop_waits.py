@@ -9,7 +9,7 @@ from test_bench import until
 
 import lepton_bench as lb
 from lepton_bench.errors import RunStopped
-from lepton_bench.jupyter.actions import release_allocation
+from lepton_bench.server.actions import release_allocation
 from lepton_bench.jupyter.magics import Conversation, check_answers
 
 

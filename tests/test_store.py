@@ -14,9 +14,8 @@ import pytest
 from small_disk import fill, small_disk
 
 from lepton_bench.errors import BenchError, DamagedError
-from lepton_bench.processes import ProcessId
-from lepton_bench.runs.store import (RunWriter, capture_source, find_run, git_commit, list_runs, new_record, new_run_id, read_run,
-                                     runs_directory)
+from lepton_bench.processes.identity import ProcessId
+from lepton_bench.store.runs import RunWriter, capture_source, find_run, git_commit, list_runs, new_record, new_run_id, read_run, runs_directory
 
 fork = multiprocessing.get_context("fork")
 

@@ -16,13 +16,13 @@ from isolation import REPOSITORY
 from jupyter_process import JupyterProcess
 
 import lepton_bench as lb
-from lepton_bench.headless.sets import read_plan
-from lepton_bench.runs.checkpoints import list_checkpoints, read_manifest
-from lepton_bench.runs.recorded import read_recorded
-from lepton_bench.runs.store import read_run, runs_directory
-from lepton_bench.strict_json import dump_json, with_numbers, with_words
-from lepton_bench.workers.allocations import allocations_directory
-from lepton_bench.workers.recorder import launch_path, what_was_launched
+from lepton_bench.headless.plan import read_plan
+from lepton_bench.store.checkpoints import list_checkpoints, read_manifest
+from lepton_bench.store.recorded_values import read_recorded
+from lepton_bench.store.runs import read_run, runs_directory
+from lepton_bench.core.strict_json import dump_json, with_numbers, with_words
+from lepton_bench.supervisor.allocations import allocations_directory
+from lepton_bench.supervisor.recorder import launch_path, what_was_launched
 
 WORDS = st.sampled_from(["NaN", "Infinity", "-Infinity", "\\NaN", "\\\\-Infinity", "nan", "\\", "inf"])
 VALUES = st.recursive(st.floats() | WORDS | st.text(max_size=5) | st.none() | st.integers(), lambda v: st.lists(v) | st.dictionaries(WORDS, v), max_leaves=9)
@@ -77,7 +77,7 @@ def bare(text: str) -> list[int]:
 def test_everything_is_written_by_one_function():
     paths = [p for p in (REPOSITORY/"lepton_bench").rglob("*.py") if p.name != "strict_json.py"]
     found = {p.relative_to(REPOSITORY/"lepton_bench").as_posix(): lines for p in paths if (lines := bare(p.read_text()))}
-    assert found.keys() == PRIVATE, f"write JSON with lepton_bench.strict_json.dump_json: {found}"
+    assert found.keys() == PRIVATE, f"write JSON with lepton_bench.core.strict_json.dump_json: {found}"
 
 
 def test_the_check_finds_them():

@@ -13,10 +13,10 @@ from test_crashes import gone_within, leases_are_free, named, started, train_wit
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationTimeout
-from lepton_bench.processes import ProcessId, children, descendants, signal_process
+from lepton_bench.processes.identity import ProcessId, children, descendants, signal_process
 from lepton_bench.resources.devices import inventory
 from lepton_bench.resources.leases import holder_of, lease_directory
-from lepton_bench.workers.allocations import allocations_directory
+from lepton_bench.supervisor.allocations import allocations_directory
 
 
 @pytest.fixture(autouse=True)
@@ -241,8 +241,8 @@ def test_a_run_whose_folder_was_deleted_harms_nobody_else():
 SLOW = """
 import sys, socket, os
 sys.path.insert(0, {folder!r})
-from lepton_bench.workers import forkserver
-from lepton_bench.workers.private_forkserver import private_body
+from lepton_bench.processes.identity import forkserver
+from lepton_bench.processes.rank_forkserver import private_body
 forkserver._missing[:] = ["slow"]
 forkserver.trampoline(lambda: private_body(socket.socket(fileno={fd}), os.getppid(), False))
 """
@@ -250,7 +250,7 @@ forkserver.trampoline(lambda: private_body(socket.socket(fileno={fd}), os.getppi
 
 @pytest.mark.parametrize("end", ["signal", "end", "hang up"])
 def test_a_forkserver_that_imports_something_attends_to_what_cannot_wait(tmp_path, end):
-    from lepton_bench.workers.channel import readable, stream_pair
+    from lepton_bench.processes.channel import readable, stream_pair
     (tmp_path/"slow.py").write_text(f"import time\nopen({str(tmp_path/'begun')!r}, 'w')\nend = time.monotonic() + 30\n"
                                     f"while time.monotonic() < end: pass\nopen({str(tmp_path/'done')!r}, 'w')\n")
     (tmp_path/"sleeper.py").write_text("import time\ndef body(arguments, fds): time.sleep(100)\n")

@@ -9,8 +9,8 @@ from headless_notebooks import read_text, write_notebook
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
-from lepton_bench.headless.sets import read_plan, write_plan
-from lepton_bench.runs.store import read_run, runs_directory
+from lepton_bench.headless.plan import read_plan, write_plan
+from lepton_bench.store.runs import read_run, runs_directory
 
 CELLS = ("x = 1", "import lepton_bench as lb\nlb.record('loss', float(x))")
 

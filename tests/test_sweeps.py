@@ -18,10 +18,11 @@ from test_cli import BENCH, bench
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
 from lepton_bench.headless.driver import take_lock
-from lepton_bench.headless.sets import expand
-from lepton_bench.processes import ProcessId, signal_process
-from lepton_bench.run import RunTimeout, get_run
-from lepton_bench.runs.store import GOING, list_runs, read_run, runs_directory
+from lepton_bench.headless.plan import expand
+from lepton_bench.processes.identity import ProcessId, signal_process
+from lepton_bench.api.runs import get_run
+from lepton_bench.client.run import RunTimeout
+from lepton_bench.store.runs import GOING, list_runs, read_run, runs_directory
 
 CELLS = ("lr = .1\nwidth = 32", "import lepton_bench as lb", "print('lr', lr)\nlb.record('accuracy', 1 - lr*width/100)")
 

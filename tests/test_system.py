@@ -13,7 +13,7 @@ from test_bench import until
 
 import lepton_bench as lb
 from lepton_bench.resources import devices
-from lepton_bench.runs.metrics import MetricsWriter, read_metrics, read_system
+from lepton_bench.metrics.storage import MetricsWriter, read_metrics, read_system
 
 
 @pytest.fixture(scope="module")

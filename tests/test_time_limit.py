@@ -8,9 +8,9 @@ import pytest
 from test_bench import until
 
 import lepton_bench as lb
-from lepton_bench.bench import take_once
+from lepton_bench.api.allocate import take_once
 from lepton_bench.resources.leases import holder_of
-from lepton_bench.workers.allocations import list_allocations
+from lepton_bench.supervisor.allocations import list_allocations
 
 BENCH = Path(sys.executable).with_name("lepton-bench")
 

@@ -88,7 +88,7 @@ print(json.dumps([used, time.perf_counter() - start]))
 WEIGHT = f"""
 import json, re, sys
 from jupyter_client.manager import start_new_kernel
-from lepton_bench.workers.forkserver import forkservers
+from lepton_bench.processes.forkserver import forkservers
 kernels = [start_new_kernel(kernel_name=sys.argv[1], startup_timeout=60) for _ in range({IDLE})]
 for _, client in kernels: client.execute_interactive("import torch, matplotlib.pyplot", timeout=60, output_hook=lambda m: None)
 def pss(pid): return int(re.search(r"Pss:\\s+(\\d+)", open(f"/proc/{{pid}}/smaps_rollup").read())[1]) / 1024

@@ -39,7 +39,7 @@ class Place(Isolation):
         if done.returncode: raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         return done.stdout
 
-    def forget_forkserver(self) -> None: self.run("-c", "from lepton_bench.workers.forkserver import shutdown_forkservers; shutdown_forkservers()")
+    def forget_forkserver(self) -> None: self.run("-c", "from lepton_bench.processes.forkserver import shutdown_forkservers; shutdown_forkservers()")
 
     def has(self, module: str) -> bool:
         "Whether a peer is installed."

@@ -54,8 +54,8 @@ def figures(count: int = 1000, rounds: int = 3) -> list[Figure]:
         os.environ.update(where.environment())
         from simulated_nodes import simulated_nodes
 
-        from lepton_bench.output import TerminalOutput, Watch
-        from lepton_bench.run import last_words
+        from lepton_bench.display.output import TerminalOutput, Watch
+        from lepton_bench.client.run import last_words
         launched, folded, held, stopped, cpu = [], [], [], [], dict[str, float]()
         quiet(where)
         begun = time.monotonic()

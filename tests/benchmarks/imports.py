@@ -14,9 +14,9 @@ def milliseconds(where: Place, module: str, heavy: bool = False) -> float:
 
 def figures(rounds: int = 5) -> list[Figure]:
     with place() as where:
-        for module in ("lepton_bench.bench", "torch"): milliseconds(where, module, True)  # the disk's cache is warm after this
+        for module in ("lepton_bench.api.allocate", "torch"): milliseconds(where, module, True)  # the disk's cache is warm after this
         quiet(where)
-        light, verbs, torch = zip(*[(milliseconds(where, "lepton_bench"), milliseconds(where, "lepton_bench.bench"), milliseconds(where, "torch", True))
+        light, verbs, torch = zip(*[(milliseconds(where, "lepton_bench"), milliseconds(where, "lepton_bench.api.allocate"), milliseconds(where, "torch", True))
                                     for _ in range(rounds)])
     return [Figure("import lepton_bench, no torch in it", "ms", list(light), {"torch": list(torch)}, limit=150),
             Figure("with the verbs (first use of lb.allocate)", "ms", list(verbs), {"torch": list(torch)}, limit=150)]

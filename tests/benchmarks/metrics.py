@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from common import Figure, place, quiet, show
 
-from lepton_bench.runs.metrics import MetricsWriter, Ring, log, read_metrics, record_type, set_ring
-from lepton_bench.runs.plots import plot_metrics, save_png
-from lepton_bench.runs.store import metrics_path, ring_path
+from lepton_bench.metrics.storage import MetricsWriter, Ring, log, read_metrics, record_type, set_ring
+from lepton_bench.metrics.plots import plot_metrics, save_png
+from lepton_bench.store.runs import metrics_path, ring_path
 
 clock = time.perf_counter
 
@@ -167,8 +167,8 @@ import sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy, pyarrow, tsdownsample  # not what is measured
-from lepton_bench.runs.following import RunSeries, reduced_panel
-from lepton_bench.runs.metrics import read_metrics
+from lepton_bench.metrics.live_series import RunSeries, reduced_panel
+from lepton_bench.metrics.storage import read_metrics
 
 def panels(**options):
     start = time.perf_counter()

@@ -18,10 +18,11 @@ def furnish(place: Isolation) -> tuple[list, list]:
     "A home as of somebody who has worked for months: leases held by this process, and the writers of the runs that go on."
     import os
     os.environ.update(place.variables() | {"LEPTON_BENCH_SIMULATED": str(DEVICES)})
-    from lepton_bench.processes import ProcessId, write_atomically
+    from lepton_bench.core.files import write_atomically
+    from lepton_bench.processes.identity import ProcessId
     from lepton_bench.resources.leases import Holder, try_lease
-    from lepton_bench.runs.store import RunWriter, new_record, new_run_id, runs_directory
-    from lepton_bench.workers.allocations import allocations_directory
+    from lepton_bench.store.runs import RunWriter, new_record, new_run_id, runs_directory
+    from lepton_bench.supervisor.allocations import allocations_directory
     me = ProcessId.me().to_dict()
     allocations_directory().mkdir(parents=True)
     leases = []

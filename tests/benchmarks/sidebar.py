@@ -18,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).
 from isolation import REPOSITORY, Isolation
 from lab import browser_page, lab_server, until
 
-from lepton_bench.runs.store import RunRecord
+from lepton_bench.store.runs import RunRecord
 
 DEVICES, ALLOCATIONS, RUNS, GOING = 64, 20, 5000, 60
 LONG = """window.long = []; window.frames_drawn = 0;

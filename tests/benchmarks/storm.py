@@ -27,8 +27,8 @@ def main(count: int, seed: int) -> None:
     with place() as where:
         os.environ.update({k: v for k, v in where.environment().items() if k.startswith("LEPTON_BENCH_")} | {"LEPTON_BENCH_SIMULATED": "4"})
         import lepton_bench as lb
-        from lepton_bench.processes import ProcessId
-        from lepton_bench.runs.store import read_run, runs_directory
+        from lepton_bench.processes.identity import ProcessId
+        from lepton_bench.store.runs import read_run, runs_directory
         folder, draw, kills = where.root/"work", random.Random(seed), {"kernel": 0, "runner": 0, "driver": 0}
         notebook = write_notebook(folder/"storm.ipynb", "x = 0", CELL)
 

@@ -72,7 +72,7 @@ class Training:
 
     def points(self) -> int:
         "How many there are."
-        from lepton_bench.runs.metrics import read_metrics
+        from lepton_bench.metrics.storage import read_metrics
         return read_metrics(Path(self.environment["LEPTON_BENCH_HOME"])/"runs"/self.ids[0]).num_rows
 
     def end(self) -> None:

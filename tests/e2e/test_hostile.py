@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from lab import browser_page, environment, lab_server, until  # noqa: E402
 from test_hostile_runs import NONSENSE, ODD  # noqa: E402
 
-from lepton_bench.runs.store import new_record  # noqa: E402
+from lepton_bench.store.runs import new_record  # noqa: E402
 
 HTML = "<img src=x onerror='window.hurt = 1'><script>window.hurt = 2</script>"
 GOOD = "20260109-000000-0000"

@@ -119,6 +119,6 @@ def resume_dialog(page: Any, button: Any) -> Any:
 
 def steps(env: dict[str, str], run: str) -> None:
     "One curve on rank 0, without a gap."
-    from lepton_bench.runs.metrics import read_metrics
+    from lepton_bench.metrics.storage import read_metrics
     rows = read_metrics(Path(env["LEPTON_BENCH_HOME"])/"runs"/run).to_pylist()
     assert [row["step"] for row in rows if row["rank"] == 0] == list(range(20))

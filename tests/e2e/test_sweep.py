@@ -193,7 +193,7 @@ def test_a_notebook_without_parameters_is_tagged_stopped_and_run_again(server, p
 
 
 def test_a_notebook_that_the_file_browser_does_not_reach_opens_as_a_run(server, page, folder, place, screenshots, tmp_path, monkeypatch):
-    from lepton_bench.runs.store import RunWriter, log_path, new_record, new_run_id, runs_directory
+    from lepton_bench.store.runs import RunWriter, log_path, new_record, new_run_id, runs_directory
     monkeypatch.setenv("LEPTON_BENCH_HOME", place.environment()["LEPTON_BENCH_HOME"])
     write_notebook(folder/"empty.ipynb", ["1"])
     for name, output in (("outside", tmp_path/"outside.ipynb"), ("deleted", folder/"deleted.ipynb")):

@@ -69,8 +69,8 @@ lb.record("x", x)"""
 
 BREAK = """
 import os, sys
-if "lepton_bench.workers.forkserver" in sys.orig_argv:
-    import lepton_bench.workers.private_forkserver as private
+if "lepton_bench.processes.forkserver" in sys.orig_argv:
+    import lepton_bench.processes.rank_forkserver as private
     hold = private.PrivateForkserver.handle
     def handle(self, request):
         found = hold(self, request)
@@ -152,37 +152,37 @@ class Scene:
     # --- what is alive -----------------------------------------------------------------------------
 
     def ranks(self) -> dict[int, Any]:
-        from lepton_bench.processes import ProcessId
+        from lepton_bench.processes.identity import ProcessId
         with contextlib.suppress(Exception):
             return {int(r): p for r, d in self.alloc.info["ranks"].items() if (p := ProcessId.from_dict(d)).alive()}
         return {}
 
     def private(self) -> Any:
         "The private forkserver."
-        from lepton_bench.processes import ProcessId, children
+        from lepton_bench.processes.identity import ProcessId, children
         found = children(self.alloc.supervisor.pid)
         return ProcessId.of(found[0]) if found else None
 
     def shared(self) -> Any:
-        from lepton_bench.workers.forkserver import forkservers
+        from lepton_bench.processes.forkserver import forkservers
         found = [p for _, p in forkservers()]
         return self.draw.choice(found) if found else None
 
     def driver(self) -> Any:
-        from lepton_bench.processes import ProcessId
+        from lepton_bench.processes.identity import ProcessId
         record = self.sweep.record
         return ProcessId.from_dict(record.supervisor) if not record.finished and record.supervisor else None
 
     def runner(self) -> Any:
-        from lepton_bench.processes import ProcessId
-        from lepton_bench.runs.store import read_run, runs_directory
+        from lepton_bench.processes.identity import ProcessId
+        from lepton_bench.store.runs import read_run, runs_directory
         for s in self.sweep.sets:
             if s.status == "running" and s.run:
                 with contextlib.suppress(Exception): return ProcessId.from_dict(read_run(runs_directory()/s.run).supervisor)
         return None
 
     def set_kernel(self) -> Any:
-        from lepton_bench.processes import ProcessId
+        from lepton_bench.processes.identity import ProcessId
         for s in self.sweep.sets:
             if s.status == "running":
                 with contextlib.suppress(OSError, IndexError, ValueError):
@@ -245,7 +245,7 @@ class Scene:
 
     def check_checkpoint(self) -> None:
         "The newest that can be read is what was saved, and is not far behind."
-        from lepton_bench.runs.checkpoints import load_latest
+        from lepton_bench.store.checkpoints import load_latest
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of those that were damaged on purpose
             state = load_latest(self.run.directory)
@@ -285,8 +285,8 @@ class Scene:
     def expected(self) -> set[int]:
         "Processes that may be here."
         import lepton_bench as lb
-        from lepton_bench.processes import descendants
-        from lepton_bench.workers.forkserver import forkservers
+        from lepton_bench.processes.identity import descendants
+        from lepton_bench.processes.forkserver import forkservers
         roots = [self.kernel.pid, self.server.process.pid, *(p.pid for _, p in forkservers()), *(a["supervisor"]["pid"] for a in lb.allocations())]
         if driver := self.driver(): roots.append(driver.pid)
         if not (record := self.sweep.record).finished and record.supervisor: roots.append(record.supervisor["pid"])
@@ -370,7 +370,7 @@ def kill_a_forkserver(s: Scene) -> bool:
     return kill(s.shared())
 
 def kill_the_kernel(s: Scene) -> bool:
-    from lepton_bench.processes import ProcessId
+    from lepton_bench.processes.identity import ProcessId
     landed = kill(ProcessId.of(s.kernel.pid))
     s.start_kernel()
     return landed and s.kernel.value(f"lb.get_run({s.run.id!r}).record.id") == s.run.id
@@ -392,7 +392,7 @@ def pause_the_sweep_driver(s: Scene) -> bool: return pause(s, s.driver())
 def pause_a_sweep_kernel(s: Scene) -> bool: return pause(s, s.set_kernel())
 
 def pause_the_jupyter_server(s: Scene) -> bool:
-    from lepton_bench.processes import ProcessId
+    from lepton_bench.processes.identity import ProcessId
     return pause(s, ProcessId.of(s.server.process.pid)) and s.server.ask("GET", "api/status") is not None
 
 def fill_the_disk(s: Scene) -> bool:
@@ -411,7 +411,7 @@ def delete_the_socket(s: Scene) -> bool:
     return until(lambda: path.exists(), 5, "the socket is bound again")
 
 def delete_the_connection_file(s: Scene) -> bool:
-    from lepton_bench.workers.allocations import allocations_directory
+    from lepton_bench.supervisor.allocations import allocations_directory
     path = allocations_directory()/f"{s.alloc.name}.json"
     path.unlink()
     return until(lambda: path.exists(), 5, "the connection file is written again")
@@ -430,7 +430,7 @@ def shift_clock(place: Isolation, seconds: float) -> None:
 
 def corrupt_the_newest(s: Scene) -> bool:
     "The supervisor is killed; then the metrics' last bytes and the newest checkpoint are not what was written."
-    from lepton_bench.runs.checkpoints import latest_checkpoint
+    from lepton_bench.store.checkpoints import latest_checkpoint
     if not kill(s.alloc.supervisor): return False
     until(lambda: s.run.status == "lost", 10, "the run is lost")
     files = sorted((s.run.directory/"metrics").glob("[0-9]*.arrow"), key=lambda p: int(p.name.split(".")[0]))

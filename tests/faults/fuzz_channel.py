@@ -31,7 +31,7 @@ class Trap:
 def value(draw: random.Random, depth: int = 0):
     kind = draw.randrange(9 if depth < 3 else 6)
     if kind == 0: return draw.choice([None, True, False, -1, 0, 2**63, 1e308, draw.random()])
-    if kind == 1: return draw.choice(["", "x", "../../etc/passwd", "\0", "function", "notebook", "lepton_bench.workers.rank:rank_body", "a"*5000])
+    if kind == 1: return draw.choice(["", "x", "../../etc/passwd", "\0", "function", "notebook", "lepton_bench.ranks.rank:rank_body", "a"*5000])
     if kind in (2, 3): return draw.randrange(-5, 100)
     if kind in (4, 5): return draw.choice(["{}", "[]", '{"env": {}, "cwd": "/", "sys_path": []}', "os:getpid"])
     if kind == 6: return [value(draw, depth + 1) for _ in range(draw.randrange(4))]
@@ -59,7 +59,7 @@ def main(count: int, seed: int) -> dict:
     place, draw = Isolation.new(), random.Random(seed)
     os.environ.update({**place.variables(), "LEPTON_BENCH_SIMULATED": "2"})
     import lepton_bench as lb
-    from lepton_bench.workers.forkserver import forkserver_path, forkservers
+    from lepton_bench.processes.forkserver import forkserver_path, forkservers
     mark, sent, began = place.root/"executed", 0, time.monotonic()
     trap = pickle.dumps(Trap(str(mark)))
     try:

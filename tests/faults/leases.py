@@ -29,7 +29,7 @@ import witness  # noqa: E402
 import lepton_bench.resources.leases as leases  # noqa: E402
 import lepton_bench.resources.policy as policy  # noqa: E402
 import lepton_bench.resources.queue as queue  # noqa: E402
-from lepton_bench.processes import children, set_parent_death_signal, set_subreaper  # noqa: E402
+from lepton_bench.processes.identity import children, set_parent_death_signal, set_subreaper  # noqa: E402
 from lepton_bench.resources.leases import Holder, holder_of  # noqa: E402
 from lepton_bench.resources.queue import Request, Waiter, waiting  # noqa: E402
 

@@ -45,7 +45,7 @@ def main(launches: int, allocations: int, minutes: float) -> dict:
     try:
         with JupyterProcess(place, env={"LEPTON_BENCH_SIMULATED": "6"}) as server:
             import lepton_bench as lb
-            from lepton_bench.processes import children
+            from lepton_bench.processes.identity import children
             page = server.page("runs", "allocations", "devices")
             reading = threading.Thread(target=_read_on, args=(page,), daemon=True)
             reading.start()

@@ -261,7 +261,7 @@ def check_foreign(bench: Bench) -> str:
 
 def check_left(bench: Bench) -> str:
     "Nothing of ours is left: no process, lock or socket."
-    from lepton_bench.workers.forkserver import shutdown_forkservers
+    from lepton_bench.processes.forkserver import shutdown_forkservers
     ended, end = shutdown_forkservers(), time.monotonic() + 15
     while (left := bench.place.leaks()) and time.monotonic() < end: time.sleep(.05)
     expect(not left, "left behind: " + "; ".join(left))
@@ -302,7 +302,7 @@ def main(arguments: list[str]) -> int:
     try: passed = [attempt(name, Bench(kind, place)) for name in names]
     finally:
         with contextlib.suppress(Exception):
-            from lepton_bench.workers.forkserver import shutdown_forkservers
+            from lepton_bench.processes.forkserver import shutdown_forkservers
             shutdown_forkservers()
         place.remove()
     print(f"{sum(passed)} passed, {len(passed) - sum(passed)} failed", flush=True)

@@ -57,7 +57,9 @@ export class Displays {
   /** Have the kernel say again what its displays show; one that has no lepton_bench imported has none. */
   private async ask(kernel: Kernel.IKernelConnection): Promise<void> {
     const ids = JSON.stringify([...this.known.keys()]);
-    const expression = `__import__("sys").modules["lepton_bench.displays"].show_again(${ids}) if "lepton_bench.displays" in __import__("sys").modules else ${ids}`;
+    // The second name is what versions before 0.2 called the module: the kernel may be older than the page.
+    const module = ['lepton_bench.display.persistent', 'lepton_bench.displays'].map(name => `__import__("sys").modules.get("${name}")`).join(' or ');
+    const expression = `(lambda module: module.show_again(${ids}) if module else ${ids})(${module})`;
     const future = kernel.requestExecute({
       code: '',
       silent: true,

@@ -1,4 +1,4 @@
-/** Outputs that carry the id of a display: where they stand in a notebook. Written by lepton_bench/displays.py. */
+/** Outputs that carry the id of a display: where they stand in a notebook. Written by lepton_bench/display/persistent.py. */
 
 export interface Mark {
   display: string;

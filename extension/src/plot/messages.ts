@@ -1,4 +1,4 @@
-/** What the browser asks and the kernel answers. The kernel's half is lepton_bench/jupyter/live.py. */
+/** What the browser asks and the kernel answers. The kernel's half is lepton_bench/display/live_plot.py. */
 
 export interface Options {
   x: 'step' | 'time';
