@@ -110,20 +110,20 @@ def main(folder: str, command: str, *names: str) -> None:
 
 def note_starts(supervisor: Supervisor) -> None:
     "Write down how long each generation of ranks took to stand."
-    crew, begun = supervisor.crew, time.monotonic()
-    start, on_ready = crew.start, crew.on_ready
+    rank_group, begun = supervisor.rank_group, time.monotonic()
+    start, on_ready = rank_group.start, rank_group.on_ready
 
     def started(*arguments: bool) -> None:
         nonlocal begun
         start(*arguments)
-        if crew.phase == "starting": begun = time.monotonic()
+        if rank_group.phase == "starting": begun = time.monotonic()
 
     def ready(header: dict) -> None:
-        before = crew.phase
+        before = rank_group.phase
         on_ready(header)
-        if before != "ready" == crew.phase:
-            with open(supervisor.folder/"starts", "a") as file: file.write(f"{crew.generation} {time.monotonic() - begun}\n")
-    crew.start, crew.on_ready = started, ready
+        if before != "ready" == rank_group.phase:
+            with open(supervisor.folder/"starts", "a") as file: file.write(f"{rank_group.generation} {time.monotonic() - begun}\n")
+    rank_group.start, rank_group.on_ready = started, ready
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def set_parent_death_signal(sig: int,  # what to receive when the parent dies
     _prctl(_PR_SET_PDEATHSIG, int(sig))
     if os.getppid() != parent: os.kill(os.getpid(), sig)
 
-# %% ../../nbs/processes/10_identity.ipynb #c004
+# %% ../../nbs/processes/10_identity.ipynb #55556362
 def describe_status(status: int) -> str:  # as from os.waitstatus_to_exitcode
     "What an exit status means."
     if status >= 0: return f"exited with code {status}"

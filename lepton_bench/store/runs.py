@@ -318,7 +318,7 @@ def _safe(name: str) -> str:
     stem = re.sub(r"[^\w.-]+", "_", name.removesuffix(".py")).strip("._") or "cell"
     return stem[-60:] + ".py"
 
-# %% ../../nbs/store/20_runs.ipynb #c014
+# %% ../../nbs/store/20_runs.ipynb #3a4f2328
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
     "Installed packages and their versions."

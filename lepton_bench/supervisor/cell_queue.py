@@ -44,11 +44,11 @@ class Desk:
     "The cells in line for an allocation's ranks."
     def __init__(self,
                  nodes: Any,  # Nodes, where its ranks stand
-                 crew: Any,  # Crew
+                 rank_group: Any,  # Rank group
                  reply: Callable[..., None],  # Server.reply
                  grace: float,  # seconds between an interrupt and a kill
                  ):
-        self.nodes, self.crew, self.reply, self.grace = nodes, crew, reply, grace
+        self.nodes, self.rank_group, self.reply, self.grace = nodes, rank_group, reply, grace
         self.queue = deque[Turn]()
         self.closed, self.renews = "", False  # why nothing more begins; whether fresh ranks follow the running cell
         self.left: list[int] = []  # ranks that an interrupted cell waits for, once somebody should hear of it
@@ -60,37 +60,37 @@ class Desk:
     def take(self, turn: Turn, behind: str  # what has the ranks now
              ) -> None:
         "Take a cell in line."
-        if turn.header["cell"] in self.cancelled: return self.reply(turn.to, {"answers": [], "generation": self.crew.generation})
+        if turn.header["cell"] in self.cancelled: return self.reply(turn.to, {"answers": [], "generation": self.rank_group.generation})
         if behind or self.queue: self.reply(turn.to, {"waits": behind or "another cell"})
         self.queue.append(turn)
 
     def advance(self) -> None:
         "Send the next cell, once there are ranks that stand in a process group."
-        if not self.queue or self.busy or not self.crew.settled: return
+        if not self.queue or self.busy or not self.rank_group.settled: return
         turn = self.queue[0]
-        if self.crew.broken:
-            turn.lose(turn.header["ranks"], "refused", self.crew.broken)
+        if self.rank_group.broken:
+            turn.lose(turn.header["ranks"], "refused", self.rank_group.broken)
             return self.finish()
         wanted = standing(turn.header["context_data"]["env"])
-        if not (self.crew.grouped and self.crew.living) or (not self.crew.used and not self.crew.suits(True, variables=wanted)):
-            return self.crew.start(True, variables=wanted)
-        if note := self.crew.take_note() or self.crew.blind_to(wanted): turn.header["note"] = note
-        turn.sent, self.crew.used = True, True
-        env = rendezvous_environment("127.0.0.1", self.crew.store.port, "cells", 0, 0)
+        if not (self.rank_group.grouped and self.rank_group.living) or (not self.rank_group.used and not self.rank_group.suits(True, variables=wanted)):
+            return self.rank_group.start(True, variables=wanted)
+        if note := self.rank_group.take_note() or self.rank_group.blind_to(wanted): turn.header["note"] = note
+        turn.sent, self.rank_group.used = True, True
+        env = rendezvous_environment("127.0.0.1", self.rank_group.store.port, "cells", 0, 0)
         self.nodes.receive({"op": "cell", "cell_env": env, **turn.header}, turn.payload)
 
     def on_answered(self, header: dict, payload: bytes) -> None:
         "A rank has answered."
         if not self.busy or self.queue[0].header["cell"] != header["cell"]: return
-        self.crew.dirty |= header["dirty"]
+        self.rank_group.dirty |= header["dirty"]
         self.queue[0].answers[header["rank"]] = header, payload
         if not self.queue[0].missing: self.finish()
 
     def finish(self) -> None:
         turn, self.left = self.queue.popleft(), []
         header, payload = turn.reply()
-        self.reply(turn.to, {**header, "generation": self.crew.generation, "closed": self.closed}, payload)
-        if self.renews and not self.closed: self.crew.start(True, variables=self.crew.wanted)
+        self.reply(turn.to, {**header, "generation": self.rank_group.generation, "closed": self.closed}, payload)
+        if self.renews and not self.closed: self.rank_group.start(True, variables=self.rank_group.wanted)
         self.renews = False
 
     def interrupt(self, cell: str) -> None:
@@ -104,7 +104,7 @@ class Desk:
                 self.nodes.receive({"op": "interrupt"})
             else:
                 self.queue.remove(turn)
-                self.reply(turn.to, {"answers": [], "generation": self.crew.generation})
+                self.reply(turn.to, {"answers": [], "generation": self.rank_group.generation})
 
     def stop(self, grace: float = float("inf")  # seconds until its ranks are killed; at most the setting
              ) -> None:
@@ -126,7 +126,7 @@ class Desk:
         if turn and now >= turn.kill_at:
             turn.kill_at = float("inf")
             self.lose("did not answer the interrupt")
-            if not self.closed and self.crew.settled: self.crew.start(True)
+            if not self.closed and self.rank_group.settled: self.rank_group.start(True)
         return tells
 
     def on_exited(self, rank: int, why: str) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 
 from ..ranks.stacks import WAITING, Frame, parse_stacks, read_text
-from .rank_group import Crew
+from .rank_group import RankGroup
 from .stall_detector import ask_stacks, stacks_path
 
 # %% ../../nbs/supervisor/45_last_ranks.ipynb #b27c6a93
@@ -41,10 +41,10 @@ class LastRanks:
 # %% ../../nbs/supervisor/45_last_ranks.ipynb #09185f53
 def wait_in_vain(last: LastRanks,
                  left: set[int],  # ranks that have not ended yet
-                 crew: Crew) -> bool:
+                 rank_group: RankGroup) -> bool:
     "Whether all ranks that a stop waits for stand in a collective with one that has gone."
-    if not left or len(left) == crew.size: return False
-    stacks = {rank: parse_stacks(read_text(stacks_path(crew, rank))) for rank in sorted(left)} if last.asked else {}
+    if not left or len(left) == rank_group.size: return False
+    stacks = {rank: parse_stacks(read_text(stacks_path(rank_group, rank))) for rank in sorted(left)} if last.asked else {}
     vain = last.note({rank: threads[-1] if threads else [] for rank, threads in stacks.items()}, time.monotonic())
-    last.asked = bool(ask_stacks(crew))
+    last.asked = bool(ask_stacks(rank_group))
     return vain

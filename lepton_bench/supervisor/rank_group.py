@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEATH', 'START', 'WORDS', 'CLEAN', 'rank_specs', 'open_store', 'describe_complaints', 'describe_change',
-           'describe_blindness', 'Crew']
+           'describe_blindness', 'RankGroup']
 
 # %% ../../nbs/supervisor/35_rank_group.ipynb #c002
 import os
@@ -73,7 +73,7 @@ def describe_blindness(names: Sequence[str]) -> str:
 DEATH, START, WORDS = 15., 180., 5.  # seconds within which ranks are gone after a kill, have started, have said why they find no group
 CLEAN = 60.  # seconds within which ranks have undone what a run has done to them
 
-class Crew:
+class RankGroup:
     "The ranks of an allocation."
     def __init__(self,
                  nodes: Nodes,  # where they stand

@@ -19,23 +19,23 @@ from ..processes.identity import ProcessId
 from ..ranks.stacks import Stacks, describe_stacks, read_text, why_silent
 from ..store.runs import log_path
 from .launch import Launch, output_sizes
-from .rank_group import Crew
+from .rank_group import RankGroup
 
 # %% ../../nbs/supervisor/40_stall_detector.ipynb #d068724e
-def ask_stacks(crew: Crew) -> dict[int, Path]:  # rank -> where it will write
+def ask_stacks(rank_group: RankGroup) -> dict[int, Path]:  # rank -> where it will write
     "Have every rank write where it stands."
-    files = {rank: stacks_path(crew, rank) for rank in sorted(crew.living)}
+    files = {rank: stacks_path(rank_group, rank) for rank in sorted(rank_group.living)}
     for path in files.values():
         if path.exists(): os.truncate(path, 0)
-    crew.nodes.receive({"op": "stacks"})
+    rank_group.nodes.receive({"op": "stacks"})
     return files
 
-def stacks_path(crew: Crew, rank: int) -> Path: return crew.folder/f"stacks-{rank}.txt"
+def stacks_path(rank_group: RankGroup, rank: int) -> Path: return rank_group.folder/f"stacks-{rank}.txt"
 
-def read_stacks(crew: Crew) -> Stacks:
+def read_stacks(rank_group: RankGroup) -> Stacks:
     "What the ranks have written, and why the others have not."
-    silent = {rank: words for rank, process in crew.nodes.processes().items() if (words := why_silent(ProcessId.from_dict(process)))}
-    return describe_stacks({rank: read_text(stacks_path(crew, rank)) for rank in sorted(crew.living)}, silent)
+    silent = {rank: words for rank, process in rank_group.nodes.processes().items() if (words := why_silent(ProcessId.from_dict(process)))}
+    return describe_stacks({rank: read_text(stacks_path(rank_group, rank)) for rank in sorted(rank_group.living)}, silent)
 
 # %% ../../nbs/supervisor/40_stall_detector.ipynb #04d44444
 _SOONER = 20  # such a part of the limit is enough when an error is the last thing that was printed
@@ -63,19 +63,19 @@ def signs_of_life(launch: Launch, world_size: int,
     launch.watch.looked = now
     return signs, output_sizes(launch.directory, world_size)
 
-def look_at(launch: Launch, crew: Crew,
+def look_at(launch: Launch, rank_group: RankGroup,
             setting: float,  # seconds, where the launch has no limit of its own; 0: never
             ) -> None:
     "Find out whether a run goes on, and say so where that has changed."
     watch, before, limit = launch.watch, launch.watch.stall, launch.header["options"].get("stall_after")
     if not (limit := setting if limit is None else limit): return
-    watch.note(seen := signs_of_life(launch, crew.size, 0. if watch.stalled(limit) else limit/_SOONER))
-    if watch.error is None and watch.stalled(limit/_SOONER): watch.error = printed_error(launch.directory, crew.size)
+    watch.note(seen := signs_of_life(launch, rank_group.size, 0. if watch.stalled(limit) else limit/_SOONER))
+    if watch.error is None and watch.stalled(limit/_SOONER): watch.error = printed_error(launch.directory, rank_group.size)
     if watch.stalled(limit/_SOONER if watch.error else limit):
-        if not watch.asked: watch.asked = bool(ask_stacks(crew))
-        elif not watch.stall: note_stall(launch, read_stacks(crew))
+        if not watch.asked: watch.asked = bool(ask_stacks(rank_group))
+        elif not watch.stall: note_stall(launch, read_stacks(rank_group))
     elif before: say(launch, f"goes on, after {time.time() - before['since']:.0f} s")
-    if watch.seen == seen and watch.stall != before: watch.seen = signs_of_life(launch, crew.size, 0.)  # what we said ourselves is no sign
+    if watch.seen == seen and watch.stall != before: watch.seen = signs_of_life(launch, rank_group.size, 0.)  # what we said ourselves is no sign
 
 # %% ../../nbs/supervisor/40_stall_detector.ipynb #5170bac1
 def note_stall(launch: Launch, stacks: Stacks) -> None:

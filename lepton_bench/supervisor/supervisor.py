@@ -32,7 +32,7 @@ from .allocations import (Spec, allocations_directory, describe_request, idle_wa
                                                  supervisor_id, why_give_back)
 from .cell_queue import Desk, Turn
 from .launch import check_launch
-from .rank_group import Crew
+from .rank_group import RankGroup
 from .recorder import Recorder, what_was_launched
 from .run_queue import Course, Later
 from .stall_detector import ask_stacks
@@ -53,14 +53,14 @@ class Supervisor:
         self.owner = ProcessId.from_dict(spec.owner) if spec.owner else None
         self.nodes = settle(self.on_news)
         self.places = self.nodes.places()  # that were granted, in rank order
-        self.crew = crew = Crew(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks, self.settings.group_timeout)
+        self.rank_group = rank_group = RankGroup(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks, self.settings.group_timeout)
         self.me = supervisor_id(spec)
         self.ends = time.time() + spec.time if spec.time else None  # unix seconds, for others to read
         self.until = time.monotonic() + (spec.time or float("inf"))  # the same for itself: a clock may be set
         self.stop_at = self.until - stop_lead(spec.time, self.settings.stop_grace) if spec.time else float("inf")  # monotonic seconds; once
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
-        self.desk, self.later = Desk(self.nodes, crew, server.reply, self.settings.stop_grace), Later()
-        self.course = Course(crew, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
+        self.desk, self.later = Desk(self.nodes, rank_group, server.reply, self.settings.stop_grace), Later()
+        self.course = Course(rank_group, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.changed, self.warned, self.missing = False, False, ""  # whether the file has to be written; whether it warns; what it says of nodes
@@ -72,8 +72,8 @@ class Supervisor:
         self.ask_fate: Callable[[], str] = lambda: ""  # its scheduler: "aside" if it will start it again, "stopped" if it ends it
         self.course.fate = self.fate
         self.last_slow = 0.
-        crew.variables = standing(os.environ)
-        if spec.warm and not spec.beat: crew.start(True)  # else when everybody has been told that it is there
+        rank_group.variables = standing(os.environ)
+        if spec.warm and not spec.beat: rank_group.start(True)  # else when everybody has been told that it is there
 
     @property
     def state(self) -> str:
@@ -103,7 +103,7 @@ def describe(self: Supervisor) -> dict:
             "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
             **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
             "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "stopping": course.left, "ends": self.ends, "broken": self.crew.broken, "missing": self.nodes.missing(),
+            "stopping": course.left, "ends": self.ends, "broken": self.rank_group.broken, "missing": self.nodes.missing(),
             "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority,
             **self.about, **self.waits}
 
@@ -146,7 +146,7 @@ def on_cell(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a notebook's cell in line; answered when its ranks have answered."
     self.refuse_at_end()
     require(header, cell=str, ranks=list, context=str)
-    if not set(header["ranks"]) <= set(range(self.crew.size)): raise ValueError(f"there are ranks 0 to {self.crew.size - 1}")
+    if not set(header["ranks"]) <= set(range(self.rank_group.size)): raise ValueError(f"there are ranks 0 to {self.rank_group.size - 1}")
     header["context_data"] = self.caller(header)
     self.desk.take(Turn(to, header, payload), f"run {ahead[0]}" if (ahead := self.course.runs()) else "")
     self.course.advance()
@@ -183,7 +183,7 @@ def on_stop(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 
 @patch
 def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
-    self.server.reply(to, {"files": {str(r): str(p) for r, p in ask_stacks(self.crew).items()}, "processes": self.nodes.processes()})
+    self.server.reply(to, {"files": {str(r): str(p) for r, p in ask_stacks(self.rank_group).items()}, "processes": self.nodes.processes()})
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #288d3e7b
 @patch
@@ -191,7 +191,7 @@ def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Fresh ranks; a run in progress is stopped."
     if self.course.current: self.course.stop_again(self.course.current)
     elif self.desk.busy: self.desk.renew()
-    elif self.crew.phase in ("ready", "cleaning"): self.crew.start(True, variables=self.crew.wanted)
+    elif self.rank_group.phase in ("ready", "cleaning"): self.rank_group.start(True, variables=self.rank_group.wanted)
     self.publish()
     self.server.reply(to, {})
 
@@ -232,7 +232,7 @@ def serve_clients(self: Supervisor, source: Any) -> None:
 @patch
 def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
     "One message from the nodes."
-    if header["op"] == "place": self.crew.on_place()
+    if header["op"] == "place": self.rank_group.on_place()
     elif header["op"] == "lost":
         self.ending = self.ending or header["reason"]
         self.course.lose_ranks(self.ending)
@@ -280,7 +280,7 @@ def tick_idle(self: Supervisor) -> None:
 @patch
 def serve(self: Supervisor) -> None:
     "React until the allocation has ended."
-    if self.spec.warm and not self.crew.generation: self.crew.start(True)
+    if self.spec.warm and not self.rank_group.generation: self.rank_group.start(True)
     while not self.gone:
         sources = self.nodes.sources()
         news = readable([*self.server.sources(), *sources], max(.001, min(self.course.pause(), self.stop_at - time.monotonic())))
