@@ -71,7 +71,7 @@ def job_main(folder: Path) -> None:
         supervisor.grace = max(5., SlurmOptions.of(supervisor.spec.options).warn - 20.)
         supervisor.ask_fate = job_fate
     if (supervisor := live_in_job(folder, list(nodes), placement, terminated, prepare)) is None: sys.exit(1)
-    if supervisor.course.parked and job_fate() != "aside": slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
+    if supervisor.run_queue.parked and job_fate() != "aside": slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
 
 # %% ../../nbs/engines/60_slurm_job.ipynb #746c0675
 def own_devices(kind: str, tasks: int  # of this job on this node

@@ -88,7 +88,7 @@ def live(spec: Spec,
         notify.send({"state": "granted", "notes": notes, "allocation": supervisor.describe()})
         notify.close()
         supervisor.serve()
-        if supervisor.course.parked: come_back(replace(spec, takes_up=supervisor.course.parked, time=supervisor.time_left(), held=(), timeout=None,
+        if supervisor.run_queue.parked: come_back(replace(spec, takes_up=supervisor.run_queue.parked, time=supervisor.time_left(), held=(), timeout=None,
                                                        preempt=False), own, terminated)
         return
     give_back(leases)

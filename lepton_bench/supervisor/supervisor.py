@@ -34,7 +34,7 @@ from .cell_queue import Desk, Turn
 from .launch import check_launch
 from .rank_group import RankGroup
 from .recorder import Recorder, what_was_launched
-from .run_queue import Course, Later
+from .run_queue import RunQueue, Later
 from .stall_detector import ask_stacks
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #b1cfbee0
@@ -60,7 +60,7 @@ class Supervisor:
         self.stop_at = self.until - stop_lead(spec.time, self.settings.stop_grace) if spec.time else float("inf")  # monotonic seconds; once
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
         self.desk, self.later = Desk(self.nodes, rank_group, server.reply, self.settings.stop_grace), Later()
-        self.course = Course(rank_group, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
+        self.run_queue = RunQueue(rank_group, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.changed, self.warned, self.missing = False, False, ""  # whether the file has to be written; whether it warns; what it says of nodes
@@ -70,7 +70,7 @@ class Supervisor:
         self.aside = ""  # why it should step aside; a signal handler may say it
         self.grace = self.settings.aside_grace  # seconds that a run then has until its next checkpoint
         self.ask_fate: Callable[[], str] = lambda: ""  # its scheduler: "aside" if it will start it again, "stopped" if it ends it
-        self.course.fate = self.fate
+        self.run_queue.fate = self.fate
         self.last_slow = 0.
         rank_group.variables = standing(os.environ)
         if spec.warm and not spec.beat: rank_group.start(True)  # else when everybody has been told that it is there
@@ -78,11 +78,11 @@ class Supervisor:
     @property
     def state(self) -> str:
         "One word for what it is doing."
-        return "releasing" if self.ending else "idle" if self.course.idle else "running"
+        return "releasing" if self.ending else "idle" if self.run_queue.idle else "running"
 
     @property
     def idle(self) -> float:  # seconds
-        return time.monotonic() - self.course.idle_since if self.state == "idle" else 0.
+        return time.monotonic() - self.run_queue.idle_since if self.state == "idle" else 0.
 
     @property
     def orphaned(self) -> bool:
@@ -98,13 +98,13 @@ class Supervisor:
 @patch
 def describe(self: Supervisor) -> dict:
     "What the allocation's file says."
-    course = self.course
+    run_queue = self.run_queue
     return {**describe_request(self.spec, self.created), "state": self.state, "owner": self.owner.to_dict() if self.owner else None,
             "devices": [p.id for p in self.places], "labels": [p.label for p in self.places], "device_kind": self.places[0].device.kind,
-            **self.server.address(), "ranks": self.nodes.processes(), "run": course.current.run if course.current else None,
-            "queue": [q.run for q in course.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
-            "stopping": course.left, "ends": self.ends, "broken": self.rank_group.broken, "missing": self.nodes.missing(),
-            "preemptible": bool(course.current and course.current.header["options"].get("preemptible")), "priority": self.spec.priority,
+            **self.server.address(), "ranks": self.nodes.processes(), "run": run_queue.current.run if run_queue.current else None,
+            "queue": [q.run for q in run_queue.queue], "idle_since": time.time() - self.idle if self.state == "idle" else None, "warning": self.warning,
+            "stopping": run_queue.left, "ends": self.ends, "broken": self.rank_group.broken, "missing": self.nodes.missing(),
+            "preemptible": bool(run_queue.current and run_queue.current.header["options"].get("preemptible")), "priority": self.spec.priority,
             **self.about, **self.waits}
 
 @patch
@@ -133,12 +133,12 @@ def on_launch(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a launch in line."
     self.refuse_at_end()
     check_launch(header)
-    context, recorder, ahead = self.caller(header), self.course.recorder, self.course.runs()
+    context, recorder, ahead = self.caller(header), self.run_queue.recorder, self.run_queue.runs()
     try: launch = recorder.resumed(header, payload) if header.get("resume") else recorder.new_launch(header, payload)
     except (OSError, BenchError) as e:
         return self.server.reply(to, {"error": f"no run can be written to {recorder.runs}: {getattr(e, 'strerror', None) or e}", "type": "LaunchError"})
     launch.context = context
-    self.course.take(launch)
+    self.run_queue.take(launch)
     self.server.reply(to, {"directory": str(launch.directory), "ahead": ahead})
 
 @patch
@@ -148,8 +148,8 @@ def on_cell(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     require(header, cell=str, ranks=list, context=str)
     if not set(header["ranks"]) <= set(range(self.rank_group.size)): raise ValueError(f"there are ranks 0 to {self.rank_group.size - 1}")
     header["context_data"] = self.caller(header)
-    self.desk.take(Turn(to, header, payload), f"run {ahead[0]}" if (ahead := self.course.runs()) else "")
-    self.course.advance()
+    self.desk.take(Turn(to, header, payload), f"run {ahead[0]}" if (ahead := self.run_queue.runs()) else "")
+    self.run_queue.advance()
     self.publish()
 
 @patch
@@ -173,12 +173,12 @@ def on_interrupt(self: Supervisor, to: Any, header: dict, payload: bytes) -> Non
 @patch
 def on_wait(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Answered when the run has ended."
-    if launch := self.course.find(header["run"]): launch.waiters.append(to)
-    else: self.server.reply(to, {"status": self.course.recorder.finished.get(header["run"])})
+    if launch := self.run_queue.find(header["run"]): launch.waiters.append(to)
+    else: self.server.reply(to, {"status": self.run_queue.recorder.finished.get(header["run"])})
 
 @patch
 def on_stop(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
-    if launch := self.course.find(header["run"]): self.course.stop_again(launch, kill=header.get("kill", False))
+    if launch := self.run_queue.find(header["run"]): self.run_queue.stop_again(launch, kill=header.get("kill", False))
     self.server.reply(to, {"stopping": bool(launch)})
 
 @patch
@@ -189,7 +189,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Fresh ranks; a run in progress is stopped."
-    if self.course.current: self.course.stop_again(self.course.current)
+    if self.run_queue.current: self.run_queue.stop_again(self.run_queue.current)
     elif self.desk.busy: self.desk.renew()
     elif self.rank_group.phase in ("ready", "cleaning"): self.rank_group.start(True, variables=self.rank_group.wanted)
     self.publish()
@@ -198,14 +198,14 @@ def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def on_release(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.releasing.append(to)
-    if self.releasing[1:]: self.course.stop_now()  # a second release does not wait
+    if self.releasing[1:]: self.run_queue.stop_now()  # a second release does not wait
     self.end("released")
 
 @patch
 def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Another kernel takes the allocation over."
     require({"label": "", **header}, label=str)
-    self.owner, self.course.idle_since = ProcessId.from_dict(header["owner"]), time.monotonic()
+    self.owner, self.run_queue.idle_since = ProcessId.from_dict(header["owner"]), time.monotonic()
     self.spec = replace(self.spec, label=header.get("label", self.spec.label))
     self.publish()
     self.server.reply(to, {"allocation": self.describe()})
@@ -235,8 +235,8 @@ def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
     if header["op"] == "place": self.rank_group.on_place()
     elif header["op"] == "lost":
         self.ending = self.ending or header["reason"]
-        self.course.lose_ranks(self.ending)
-    else: self.course.on_news(header, payload)
+        self.run_queue.lose_ranks(self.ending)
+    else: self.run_queue.on_news(header, payload)
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #fcc690c5
 @patch
@@ -245,7 +245,7 @@ def tick(self: Supervisor) -> None:
     if self.aside: self.part(self.aside)
     if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM", _TERM)
     if now > self.stop_at: self.end_by_limit()
-    self.course.tick(now)
+    self.run_queue.tick(now)
     if now - self.last_slow > 1:
         self.last_slow = now
         self.tick_slowly()
@@ -258,22 +258,22 @@ def tick_slowly(self: Supervisor) -> None:
     self.nodes.watch()
     if self.nodes.heals and self.missing != (missing := self.nodes.missing()): self.missing = missing; self.publish()
     if not self.path.exists(): self.publish()
-    self.course.tick_slowly()
+    self.run_queue.tick_slowly()
     if self.spec.bound and self.orphaned: return self.end("its headless notebook has ended")
-    if self.course.idle: self.tick_idle()
+    if self.run_queue.idle: self.tick_idle()
     if self.warned != bool(self.warning): self.warn()
 
 @patch
 def warn(self: Supervisor) -> None:
     "Have the file warn, or warn no longer; a run is told of it as well."
     self.warned = not self.warned
-    if self.warned and self.course.current: self.course.recorder.warn(self.course.current, self.warning)
+    if self.warned and self.run_queue.current: self.run_queue.recorder.warn(self.run_queue.current, self.warning)
     self.publish()
 
 @patch
 def tick_idle(self: Supervisor) -> None:
     "Warn of an allocation that nobody uses, then give it back."
-    over = self.spec.once and (bool(self.course.recorder.finished) or self.orphaned)
+    over = self.spec.once and (bool(self.run_queue.recorder.finished) or self.orphaned)
     if reason := why_give_back(self.idle, self.orphaned, over, self.settings): self.end(reason)
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #e8ab8bfb
@@ -283,7 +283,7 @@ def serve(self: Supervisor) -> None:
     if self.spec.warm and not self.rank_group.generation: self.rank_group.start(True)
     while not self.gone:
         sources = self.nodes.sources()
-        news = readable([*self.server.sources(), *sources], max(.001, min(self.course.pause(), self.stop_at - time.monotonic())))
+        news = readable([*self.server.sources(), *sources], max(.001, min(self.run_queue.pause(), self.stop_at - time.monotonic())))
         for source in news:
             if source in sources: self.nodes.on_readable(source)
             else: self.serve_clients(source)
@@ -296,16 +296,16 @@ def serve(self: Supervisor) -> None:
 def part(self: Supervisor, why: str) -> None:
     "Make room: runs go on later."
     if self.ending: return
-    if self.course.idle: return self.end(why)
+    if self.run_queue.idle: return self.end(why)
     self.ending = why
-    self.course.part(why, self.grace)
+    self.run_queue.part(why, self.grace)
     self.write_file()
 
 @patch
 def on_aside(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Somebody more important needs the devices."
     require(header, why=str)
-    current = self.course.current
+    current = self.run_queue.current
     if not (current and current.header["options"].get("preemptible")): raise AllocationError(f"what runs on {self.spec.name} is not preemptible")
     self.part(header["why"])
     self.server.reply(to, {})
@@ -315,14 +315,14 @@ def take_up(self: Supervisor, run: str,  # id
             env: dict[str, str] | None = None,  # its environment; None: this process's
             ) -> None:
     "Go on with a run that has stepped aside, or was interrupted with its supervisor."
-    directory = self.course.recorder.runs/run
+    directory = self.run_queue.recorder.runs/run
     try:
         header, payload = what_was_launched(directory)
         context = {"env": env or dict(os.environ), "cwd": header.pop("cwd"), "sys_path": header.pop("sys_path")}
-        launch = self.course.recorder.resumed({**header, "resume": run, "context": f"of {run}"}, payload)
+        launch = self.run_queue.recorder.resumed({**header, "resume": run, "context": f"of {run}"}, payload)
     except BenchError as e: return print(f"run {run} does not go on: {e}", file=sys.stderr, flush=True)
     self.contexts[f"of {run}"] = launch.context = context
-    self.course.take(launch)
+    self.run_queue.take(launch)
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #8ff7489c
 @patch
@@ -339,7 +339,7 @@ def end(self: Supervisor, reason: str, grace: float = float("inf")  # seconds th
     "Begin to end; `step_end` goes on with it."
     if self.ending: return
     self.ending = reason
-    self.course.close(reason, grace)
+    self.run_queue.close(reason, grace)
     self.write_file()
 
 @patch
@@ -352,18 +352,18 @@ def end_by_limit(self: Supervisor) -> None:
     "Its time is over in a moment: stop the run in time for the devices to be back."
     self.stop_at = float("inf")
     why = f"the time of allocation {self.spec.name} is over (time={self.spec.time:g})"
-    for launch in (self.course.current, *self.course.queue):
+    for launch in (self.run_queue.current, *self.run_queue.queue):
         if launch: launch.why = why
     self.end(why)
-    self.course.kill_by(self.until - min(1., self.spec.time/20))  # type: ignore[operator]
+    self.run_queue.kill_by(self.until - min(1., self.spec.time/20))  # type: ignore[operator]
 
 @patch
 def step_end(self: Supervisor) -> None:
     "When nothing runs any more: forkserver, leases, answers, files."
-    if not self.ending or self.course.current or self.desk.busy: return
+    if not self.ending or self.run_queue.current or self.desk.busy: return
     self.later.catch_up(busy=False)
     self.nodes.end()
-    if (parked := list(self.course.parked)) and self.about.get("job"):  # the same job comes back
+    if (parked := list(self.run_queue.parked)) and self.about.get("job"):  # the same job comes back
         self.waits = {"state": "waiting", "run": parked[0], "queue": parked[1:], "link": None, "ranks": {}}
         self.write_file()
     else:
