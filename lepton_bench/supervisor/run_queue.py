@@ -17,7 +17,7 @@ from ..processes.identity import describe_status
 from ..ranks.environment import rendezvous_environment
 from ..settings import Settings
 from ..store.checkpoints import remove_asides
-from .cell_queue import Desk
+from .cell_queue import CellQueue
 from .failures import Failure, describe_death, patience
 from .last_ranks import LastRanks, wait_in_vain
 from .launch import Activity, Launch, describe_end, may_restart, note_save, unfinished_saves
@@ -48,7 +48,7 @@ class RunQueue:
     "The launches of one allocation, one at a time."
     def __init__(self,
                  rank_group: RankGroup,
-                 desk: Desk,  # the cells in line for the same ranks
+                 cell_queue: CellQueue,  # the cells in line for the same ranks
                  recorder: Recorder,
                  later: Later,
                  limits: Settings,
@@ -57,7 +57,7 @@ class RunQueue:
                  on_change: Callable[[], None],  # somebody may want to write down what the allocation does
                  on_notebook: Callable[[], None],  # a notebook's kernel has stood on the devices, and is gone
                  ):
-        self.rank_group, self.desk, self.recorder, self.later, self.limits, self.warm = rank_group, desk, recorder, later, limits, warm
+        self.rank_group, self.cell_queue, self.recorder, self.later, self.limits, self.warm = rank_group, cell_queue, recorder, later, limits, warm
         self.reply, self.on_change, self.on_notebook, self.nodes = reply, on_change, on_notebook, rank_group.nodes
         self.current: Launch | None = None
         self.queue: deque[Launch] = deque()
@@ -69,12 +69,12 @@ class RunQueue:
         self.last = LastRanks()  # of what is being stopped
 
     @property
-    def idle(self) -> bool: return not (self.current or self.queue or self.desk.queue)
+    def idle(self) -> bool: return not (self.current or self.queue or self.cell_queue.queue)
 
     @property
     def left(self) -> list[int]:  # ranks
         "Whom a stop waits for."
-        return self.current.left if self.current else self.desk.left
+        return self.current.left if self.current else self.cell_queue.left
 
     def runs(self) -> list[str]:  # ids
         "The run in progress, then those in line."
@@ -101,8 +101,8 @@ def record(self: RunQueue, launch: Launch) -> None:
 @patch
 def advance(self: RunQueue) -> None:
     "Send the next launch if the rank group suits it; get one that does otherwise."
-    if self.current or self.closed or self.desk.busy or not self.rank_group.settled: return
-    if not self.queue: return self.desk.advance()
+    if self.current or self.closed or self.cell_queue.busy or not self.rank_group.settled: return
+    if not self.queue: return self.cell_queue.advance()
     launch = self.queue[0]
     if self.rank_group.broken: return self.refuse(launch, self.rank_group.broken)
     if not self.rank_group.suits(*launch.rank_group): return self.rank_group.start(*launch.rank_group)
@@ -193,7 +193,7 @@ def on_exited(self: RunQueue, header: dict, payload: bytes) -> None:
     rank, status, launch = header["rank"], header["status"], self.current
     self.rank_group.living.discard(rank)
     if launch is None:
-        self.desk.on_exited(rank, header.get("lost") or describe_status(status))
+        self.cell_queue.on_exited(rank, header.get("lost") or describe_status(status))
         if not self.closed: self.rank_group.on_idle_exit(rank, status, header.get("lost", "")); self.advance()
         return
     said = launch.ended.get(rank, {}).get("status")
@@ -253,7 +253,7 @@ def on_drained(self: RunQueue, header: dict, payload: bytes) -> None:
 @patch
 def on_answered(self: RunQueue, header: dict, payload: bytes) -> None:
     "A rank has answered a cell."
-    self.desk.on_answered(header, payload)
+    self.cell_queue.on_answered(header, payload)
     self.idle_since = time.monotonic()
     self.advance()
     self.on_change()
@@ -311,7 +311,7 @@ def part(self: RunQueue, why: str,
     if launch := self.current:
         launch.parting, launch.kill_at = why, time.monotonic() + grace
         self.nodes.receive({"op": "aside", "rank": 0})
-    self.desk.close(why, grace)
+    self.cell_queue.close(why, grace)
 
 @patch
 def park(self: RunQueue, launch: Launch) -> None:
@@ -346,7 +346,7 @@ def give_up_stuck(self: RunQueue) -> None:
     "End a stop that waits for ranks which wait for those that have gone."
     launch, left = self.current, set[int]()
     if launch and launch.closing == "stopped" and not launch.killed: left = self.rank_group.living - launch.ended.keys()
-    elif self.desk.closed and self.desk.busy: left = self.desk.queue[0].missing
+    elif self.cell_queue.closed and self.cell_queue.busy: left = self.cell_queue.queue[0].missing
     if not left: self.last = LastRanks()
     elif wait_in_vain(self.last, left, self.rank_group): self.stop_now()
 
@@ -354,13 +354,13 @@ def give_up_stuck(self: RunQueue) -> None:
 def stop_now(self: RunQueue) -> None:
     "Kill what is being stopped: a run, or a cell."
     if self.current: self.stop(self.current, kill=True)
-    elif self.desk.busy: self.desk.stop(0.)
+    elif self.cell_queue.busy: self.cell_queue.stop(0.)
 
 @patch
 def kill_by(self: RunQueue, when: float  # monotonic seconds
             ) -> None:
     "Shorten the time of what is being stopped."
-    for going in (self.current, self.desk.queue[0] if self.desk.busy else None):
+    for going in (self.current, self.cell_queue.queue[0] if self.cell_queue.busy else None):
         if going: going.kill_at = min(going.kill_at, when)
 
 @patch
@@ -376,14 +376,14 @@ def close(self: RunQueue, reason: str, grace: float = float("inf")  # seconds
     self.closed = reason
     for launch in list(self.queue): self.stop(launch)
     if self.current: self.stop(self.current, grace=grace)
-    self.desk.close(reason, grace)
+    self.cell_queue.close(reason, grace)
 
 @patch
 def lose_ranks(self: RunQueue, reason: str) -> None:
     "All ranks died at once, with the forkserver that made them."
     self.closed = self.closed or reason
     self.rank_group.living = set()
-    self.desk.end(self.closed)
+    self.cell_queue.end(self.closed)
     for waiting in list(self.queue): self.refuse(waiting, "the allocation's forkserver was killed")
     if launch := self.current:
         if launch.closing is None: self.fail(launch, Failure(0, "Killed", "ended with its forkserver, which was killed", time=time.time(), code=137))
@@ -402,7 +402,7 @@ def tick(self: RunQueue, now: float  # monotonic seconds
         else: self.finish()
         launch.kill_at, launch.killed = float("inf") if launch.killed else now + DEATH, True
     if self.current: self.nodes.tick()
-    if self.desk.tick(now): self.on_change()
+    if self.cell_queue.tick(now): self.on_change()
 
 @patch
 def abandon(self: RunQueue, launch: Launch) -> None:
@@ -426,5 +426,5 @@ def tick_slowly(self: RunQueue) -> None:
 def pause(self: RunQueue) -> float:
     "Seconds until something has to be done by time."
     if self.later.jobs: return .005
-    if self.current is None: return .02 if self.closed or self.desk.queue else .5
+    if self.current is None: return .02 if self.closed or self.cell_queue.queue else .5
     return min(.005 if self.nodes.busy else .05, self.current.kill_at - time.monotonic())

@@ -30,7 +30,7 @@ from ..resources.leases import Holder
 from ..settings import settings
 from .allocations import (Spec, allocations_directory, describe_request, idle_warning, limit_warning, stop_lead,
                                                  supervisor_id, why_give_back)
-from .cell_queue import Desk, Turn
+from .cell_queue import CellQueue, CellRequest
 from .launch import check_launch
 from .rank_group import RankGroup
 from .recorder import Recorder, what_was_launched
@@ -59,8 +59,8 @@ class Supervisor:
         self.until = time.monotonic() + (spec.time or float("inf"))  # the same for itself: a clock may be set
         self.stop_at = self.until - stop_lead(spec.time, self.settings.stop_grace) if spec.time else float("inf")  # monotonic seconds; once
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
-        self.desk, self.later = Desk(self.nodes, rank_group, server.reply, self.settings.stop_grace), Later()
-        self.run_queue = RunQueue(rank_group, self.desk, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
+        self.cell_queue, self.later = CellQueue(self.nodes, rank_group, server.reply, self.settings.stop_grace), Later()
+        self.run_queue = RunQueue(rank_group, self.cell_queue, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.changed, self.warned, self.missing = False, False, ""  # whether the file has to be written; whether it warns; what it says of nodes
@@ -148,7 +148,7 @@ def on_cell(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     require(header, cell=str, ranks=list, context=str)
     if not set(header["ranks"]) <= set(range(self.rank_group.size)): raise ValueError(f"there are ranks 0 to {self.rank_group.size - 1}")
     header["context_data"] = self.caller(header)
-    self.desk.take(Turn(to, header, payload), f"run {ahead[0]}" if (ahead := self.run_queue.runs()) else "")
+    self.cell_queue.take(CellRequest(to, header, payload), f"run {ahead[0]}" if (ahead := self.run_queue.runs()) else "")
     self.run_queue.advance()
     self.publish()
 
@@ -166,7 +166,7 @@ def caller(self: Supervisor, header: dict) -> dict:
 
 @patch
 def on_interrupt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
-    self.desk.interrupt(header["cell"])
+    self.cell_queue.interrupt(header["cell"])
     self.server.reply(to, {})
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #9ca350ed
@@ -190,7 +190,7 @@ def on_stacks(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_restart(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Fresh ranks; a run in progress is stopped."
     if self.run_queue.current: self.run_queue.stop_again(self.run_queue.current)
-    elif self.desk.busy: self.desk.renew()
+    elif self.cell_queue.busy: self.cell_queue.renew()
     elif self.rank_group.phase in ("ready", "cleaning"): self.rank_group.start(True, variables=self.rank_group.wanted)
     self.publish()
     self.server.reply(to, {})
@@ -360,7 +360,7 @@ def end_by_limit(self: Supervisor) -> None:
 @patch
 def step_end(self: Supervisor) -> None:
     "When nothing runs any more: forkserver, leases, answers, files."
-    if not self.ending or self.run_queue.current or self.desk.busy: return
+    if not self.ending or self.run_queue.current or self.cell_queue.busy: return
     self.later.catch_up(busy=False)
     self.nodes.end()
     if (parked := list(self.run_queue.parked)) and self.about.get("job"):  # the same job comes back

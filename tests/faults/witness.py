@@ -18,7 +18,7 @@ NEVER = float("inf")
 
 
 @dataclass
-class Turn:
+class CellRequest:
     "One request from asking to giving back."
     id: str
     pid: int
@@ -39,16 +39,16 @@ class Turn:
         return bool(self.decisions) and self.decisions[0][0] <= end and self.gone[1] >= begin
 
 
-def read(events: Iterable[dict[str, Any]]) -> tuple[list[Turn], dict[int, list[list[float]]], list[str]]:
+def read(events: Iterable[dict[str, Any]]) -> tuple[list[CellRequest], dict[int, list[list[float]]], list[str]]:
     "Turns, times of being stopped by pid, violations that were seen live."
-    turns: dict[str, Turn] = {}
-    now: dict[int, Turn] = {}  # each process's present turn
+    turns: dict[str, CellRequest] = {}
+    now: dict[int, CellRequest] = {}  # each process's present turn
     stops: dict[int, list[list[float]]] = {}
     seen: list[str] = []
     for e in sorted(events, key=lambda e: e["t"]):
         what, t, turn = e["e"], e["t"], turns.get(e.get("id", "")) or now.get(e.get("whom", e["pid"]))
         if what == "violation": seen.append(e["what"])
-        elif what == "ask": turns[e["id"]] = now[e["pid"]] = Turn(e["id"], e["pid"], e["count"], (-e["priority"], e["since"], e["id"]), t)
+        elif what == "ask": turns[e["id"]] = now[e["pid"]] = CellRequest(e["id"], e["pid"], e["count"], (-e["priority"], e["since"], e["id"]), t)
         elif what == "stops": stops.setdefault(e["whom"], []).append([t, NEVER])
         elif what == "wakes": stops[e["whom"]][-1][1] = t
         elif turn is None: continue
@@ -66,15 +66,15 @@ def read(events: Iterable[dict[str, Any]]) -> tuple[list[Turn], dict[int, list[l
     return list(turns.values()), stops, seen
 
 
-def _ended(turn: Turn, end: int, t: float) -> None:
+def _ended(turn: CellRequest, end: int, t: float) -> None:
     "A kill bounds everything that was not over."
     turn.gone[end], turn.back[end] = min(turn.gone[end], t), min(turn.back[end], t)
     if end and turn.decisions: turn.decisions[-1][1] = min(turn.decisions[-1][1], t)
 
 
-def _close_quitters(turns: Iterable[Turn]) -> None:
+def _close_quitters(turns: Iterable[CellRequest]) -> None:
     "Who gave up was out of the line before he asked again."
-    by_pid: dict[int, Turn] = {}
+    by_pid: dict[int, CellRequest] = {}
     for turn in turns:
         before = by_pid.get(turn.pid)
         if before and before.gone[1] == NEVER: before.gone[1] = turn.asked
@@ -90,12 +90,12 @@ def overlaps(spans: Iterable[tuple[float, float, str]], what: str) -> list[str]:
     return found
 
 
-def _killed_deciding(turn: Turn) -> bool: return bool(turn.decisions) and not turn.devices and turn.decisions[-1][1] == turn.gone[1] < NEVER
+def _killed_deciding(turn: CellRequest) -> bool: return bool(turn.decisions) and not turn.devices and turn.decisions[-1][1] == turn.gone[1] < NEVER
 
 
-def unfair(turns: list[Turn], stops: dict[int, list[list[float]]], devices: int) -> tuple[list[str], list[str]]:
+def unfair(turns: list[CellRequest], stops: dict[int, list[list[float]]], devices: int) -> tuple[list[str], list[str]]:
     "Who was served before his turn; who was sent away without need."
-    early, needless, active = [], [], list[Turn]()
+    early, needless, active = [], [], list[CellRequest]()
     coming = sorted((t for t in turns if t.decisions), key=lambda t: t.decisions[0][0], reverse=True)
     for begin, end, mine in sorted(((b, e, t) for t in turns for b, e in t.decisions), key=lambda d: d[:2]):
         while coming and coming[-1].decisions[0][0] <= end: active.append(coming.pop())
