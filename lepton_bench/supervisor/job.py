@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agents.node_program import folder_mark, own_versions
-from ..agents.remote_nodes import Fleet, Placement, gather
+from ..agents.remote_nodes import RemoteNodes, Placement, gather
 from ..core.files import write_atomically
 from ..core.strict_json import dump_json
 from ..errors import BenchError
@@ -57,23 +57,23 @@ def live_in_job(folder: Path,
     runs = [run for run in (before.get("run"), *before.get("queue", [])) if run]  # that this job was in when it was interrupted
     about = {**describe_request(spec, found["created"]), "job": before.get("job"), "run": before.get("run"), "queue": before.get("queue", [])}
     write_atomically(path, dump_json(about, texts=False).encode(), mode=0o600)
-    fleet = Fleet(agents, names, placement, limits.node_silence, found["versions"], spec.count, limits.ports)
+    remote_nodes = RemoteNodes(agents, names, placement, limits.node_silence, found["versions"], spec.count, limits.ports)
     try:
-        fleet.begin()
+        remote_nodes.begin()
         threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
-        gather(fleet, 120., terminated.is_set)
+        gather(remote_nodes, 120., terminated.is_set)
     except BenchError as e:
-        fleet.end(); clients.close()
+        remote_nodes.end(); clients.close()
         write_atomically(path, dump_json({**about, "state": "failed", "broken": str(e)}, texts=False).encode(), mode=0o600)
         print(f"lepton_bench: {e}", file=sys.stderr, flush=True)
         (folder/"beat").unlink(missing_ok=True)
         return None
 
     def settle(emit: Callable[[dict, bytes], None]) -> Any:
-        fleet.emit = emit
-        return fleet
+        remote_nodes.emit = emit
+        return remote_nodes
     supervisor = Supervisor(spec, found["created"], RemoteServer(clients), settle, terminated)
-    supervisor.about = {"job": before.get("job"), "shared_folder": all(n.about["same_folder"] for n in fleet.nodes.values())}
+    supervisor.about = {"job": before.get("job"), "shared_folder": all(n.about["same_folder"] for n in remote_nodes.nodes.values())}
     prepare(supervisor)
     for run in runs: supervisor.take_up(run)
     supervisor.write_file()
