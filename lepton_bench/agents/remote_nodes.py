@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from .nodes import Place
 from ..core.tables import counted, noun
 from ..errors import AllocationError
-from ..processes.remote_channel import Exchange
+from ..processes.remote_channel import ServerSocket
 from ..resources.devices import Device
 
 # %% ../../nbs/agents/50_remote_nodes.ipynb #afee989d
@@ -72,7 +72,7 @@ class RemoteNodes:
     heals, busy, doubt = True, False, 1.5 + RECALL
     host = "127.0.0.1"  # where our own store is for ourselves; an agent knows under which address it reaches us
     def __init__(self,
-                 exchange: Exchange,  # where agents call
+                 exchange: ServerSocket,  # where agents call
                  names: Sequence[str],  # of the nodes, in rank order
                  placement: Placement,
                  silence: float = 30.,  # seconds after which a node that says nothing is lost

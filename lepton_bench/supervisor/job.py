@@ -23,7 +23,7 @@ from ..core.files import write_atomically
 from ..core.strict_json import dump_json
 from ..errors import BenchError
 from ..processes.identity import touch
-from ..processes.remote_channel import Exchange, RemoteServer, new_keys, own_addresses, write_keys
+from ..processes.remote_channel import ServerSocket, RemoteServer, new_keys, own_addresses, write_keys
 from ..settings import settings
 from .allocations import Spec, allocations_directory, describe_request, read_allocation
 from .program import fresh_folder
@@ -51,7 +51,7 @@ def live_in_job(folder: Path,
     touch(str(folder/"beat"))
     keys, secret = new_keys()
     limits, before = settings(), read_allocation(path) or {}
-    agents, clients = Exchange(keys, secret, limits.ports), Exchange(keys, secret, limits.ports)
+    agents, clients = ServerSocket(keys, secret, limits.ports), ServerSocket(keys, secret, limits.ports)
     write_keys(folder/"keys.json", keys)
     write_atomically(folder/"link.json", dump_json({"hosts": own_addresses(), "port": agents.port}).encode(), mode=0o600)
     runs = [run for run in (before.get("run"), *before.get("queue", [])) if run]  # that this job was in when it was interrupted
