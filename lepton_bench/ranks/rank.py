@@ -42,7 +42,7 @@ from ..processes.identity import set_parent_death_signal
 from ..processes.start_variables import set_environment
 from .interpreter_state import AtExit, InterpreterState, is_own, put_back, reseed_all, what_lives
 from .rendezvous import end_meeting, join_across
-from .run_context import RunContext, StepAside, await_save, current_run, set_run
+from .run_context import RunContext, Preempted, await_save, current_run, set_run
 from ..store.runs import log_path
 
 # %% ../../nbs/ranks/40_rank.ipynb #c004
@@ -143,7 +143,7 @@ def run_function(payload: Any,  # bytes or a buffer: cloudpickle of (function, a
         function, args, kwargs = pickle.loads(payload)
         result = call(function, args, kwargs)
         flush_metrics()
-    except StepAside: return {"status": "aside"}, b""
+    except Preempted: return {"status": "aside"}, b""
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, b""
     except SystemExit as e:
         if not e.code: return {"status": "done"}, dumps_back(None)
@@ -188,7 +188,7 @@ def run_script(message: dict) -> tuple[dict, int]:  # {"status", "error"}, exit 
     try:
         code, main = _script_code(message)
         exec(code, main.__dict__)
-    except StepAside: return {"status": "aside"}, 0
+    except Preempted: return {"status": "aside"}, 0
     except KeyboardInterrupt as e: return {"status": "stopped", "error": describe_error(e)}, 130
     except SystemExit as e:
         if isinstance(e.code, str): print(e.code, file=sys.stderr)
