@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agents.node_program import folder_mark, own_versions
-from ..agents.remote_nodes import RemoteNodes, Placement, gather
+from ..agents.remote_nodes import RemoteNodes, Placement, wait_for_nodes
 from ..core.files import write_atomically
 from ..core.strict_json import dump_json
 from ..errors import BenchError
@@ -61,7 +61,7 @@ def live_in_job(folder: Path,
     try:
         remote_nodes.begin()
         threading.Thread(target=importlib.import_module, args=("torch.distributed",), daemon=True).start()  # needed for a store, soon
-        gather(remote_nodes, 120., terminated.is_set)
+        wait_for_nodes(remote_nodes, 120., terminated.is_set)
     except BenchError as e:
         remote_nodes.end(); clients.close()
         write_atomically(path, dump_json({**about, "state": "failed", "broken": str(e)}, texts=False).encode(), mode=0o600)

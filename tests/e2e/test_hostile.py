@@ -40,7 +40,7 @@ def test_runs_from_elsewhere_are_text(tmp_path: Path, new_place: Isolation, scre
     ids, wrong = make_runs(new_place.root/"home"), list[str]()
     with lab_server(tmp_path, environment(new_place, tmp_path)) as address, browser_page() as page:
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.reject_agent()))
         look(page, address, ids, screenshots)
         assert not page.evaluate("window.hurt") and not page.locator("img[src='x']").count() and not wrong, wrong
 
