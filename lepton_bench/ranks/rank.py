@@ -240,7 +240,7 @@ class Worker:
             self.state = InterpreterState()
             gc.collect(); gc.freeze()  # what is here now stays, so nobody has to look through it after each run
 
-    def take_on(self, message: dict, log: Path, more: dict[str, str]) -> None:
+    def apply_context(self, message: dict, log: Path, more: dict[str, str]) -> None:
         "Take on the caller's environment, folder and path, and write to this log."
         end_meeting()
         redirect(1, log); os.dup2(1, 2)
@@ -260,7 +260,7 @@ class Worker:
         self.cell_context = ""
         directory = Path(message["directory"])
         error_file = {"TORCHELASTIC_ERROR_FILE": str(directory/"logs"/f"error-{self.rank}.json")}  # torch's own `record` decorator writes it
-        self.take_on(message, log_path(directory, self.rank), {**message["run_env"], **error_file})
+        self.apply_context(message, log_path(directory, self.rank), {**message["run_env"], **error_file})
         add_sources(message["sources"], message["labels"])
         context = RunContext(directory, message["run"], message["attempt"], self.rank, self.world_size, self.stream, self.ring_points,
                              Path(message["rings"]))
@@ -344,7 +344,7 @@ class Worker:
         from lepton_bench.ranks.cells import answer_cell, fresh_space
         log = Path(message["logs"])/f"rank-{self.rank}.log"
         if self.cell_context == message["context"]: redirect(1, log); os.dup2(1, 2)  # what cells before it have changed stays
-        else: self.take_on(message, log, message["cell_env"])
+        else: self.apply_context(message, log, message["cell_env"])
         self.cell_context = message["context"]
         self.say_note(message)
         header, result = answer_cell(message, payload, fresh_space(self.rank, self.world_size))

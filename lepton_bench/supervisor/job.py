@@ -75,7 +75,7 @@ def live_in_job(folder: Path,
     supervisor = Supervisor(spec, found["created"], RemoteServer(clients), settle, terminated)
     supervisor.about = {"job": before.get("job"), "shared_folder": all(n.about["same_folder"] for n in remote_nodes.nodes.values())}
     prepare(supervisor)
-    for run in runs: supervisor.take_up(run)
+    for run in runs: supervisor.resume_run(run)
     supervisor.write_file()
     supervisor.serve()
     return supervisor

@@ -81,7 +81,7 @@ def live(spec: Spec,
             leases, devices, notes = granted
             settle = partial(own_node, private, leases, devices, folder, end_children if own else lambda: None)
             supervisor = Supervisor(spec, created, Server(settings().sockets/f"{spec.name}-{os.getpid()}"), settle, terminated)
-            for run, env in spec.takes_up.items(): supervisor.take_up(run, env)
+            for run, env in spec.takes_up.items(): supervisor.resume_run(run, env)
             supervisor.write_file()
     except (BenchError, OSError) as e: error = e
     if supervisor and not error:

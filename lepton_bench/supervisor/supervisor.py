@@ -311,7 +311,7 @@ def on_aside(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     self.server.reply(to, {})
 
 @patch
-def take_up(self: Supervisor, run: str,  # id
+def resume_run(self: Supervisor, run: str,  # id
             env: dict[str, str] | None = None,  # its environment; None: this process's
             ) -> None:
     "Go on with a run that has stepped aside, or was interrupted with its supervisor."
