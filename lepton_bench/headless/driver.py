@@ -180,10 +180,10 @@ def reap(self: Driver) -> None:
         if pid == 0: break
         if (found := self.running.pop(pid, None)) is None: continue
         remove_sockets(runs_directory()/(found.run or ""))
-        self.take_in(found, outcome(found, os.waitstatus_to_exitcode(status)))
+        self.record_outcome(found, outcome(found, os.waitstatus_to_exitcode(status)))
 
 @patch
-def take_in(self: Driver, found: Set, ended: Set) -> None:
+def record_outcome(self: Driver, found: Set, ended: Set) -> None:
     "A set has ended."
     if self.study: ended = self.study.judge(ended)
     self.sets[self.sets.index(found)] = ended

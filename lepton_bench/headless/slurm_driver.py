@@ -137,7 +137,7 @@ def see(driver: ArrayDriver, found: Set, element: Element | None) -> bool:  # wh
     if driver.stop_asked and ended.status != "done" and own_record(found) is None:
         found.status, found.array, found.job, found.attempts = "waiting", None, "", found.attempts - 1
         return True
-    driver.take_in(found, ended)
+    driver.record_outcome(found, ended)
     return False  # it is written already
 
 def withdraw(driver: ArrayDriver, found: Set) -> bool:
