@@ -30,8 +30,8 @@ def driver_for(plan: Plan) -> type[Driver]:
 
 def take_over(directory: Path, plan: Plan, earlier: list[Set]) -> None:
     "Take up what a scheduler was given by an earlier driver."
-    from lepton_bench.headless.slurm_driver import take_up
-    take_up(directory, plan, earlier)
+    from lepton_bench.headless.slurm_driver import adopt_earlier
+    adopt_earlier(directory, plan, earlier)
 
 # %% ../../nbs/headless/75_driver_process.ipynb #c018
 def driver_body(arguments: dict,  # directory, plan, words
@@ -67,5 +67,5 @@ def _read_study(fd: int, plan: Plan) -> Any:
     with open(fd, "rb") as f:
         f.seek(0)
         study = pickle.load(f)  # from the same user's process, over a socket that is his alone
-    study.take_up(plan.sets)
+    study.adopt_earlier(plan.sets)
     return study

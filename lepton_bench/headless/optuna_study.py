@@ -95,7 +95,7 @@ class StudySource:
         self.study.stop = self.finish  # Optuna's own is for its loop, and raises outside it
         try:
             if trials := self.asked.get(found.key): self._tell(trials.pop(), found)
-            else: self.take_up([found])  # an earlier start has asked for it
+            else: self.adopt_earlier([found])  # an earlier start has asked for it
         except Exception as e:  # a sampler's, a storage's
             self.give_up(f"told of {found.label}", e)
 
@@ -113,7 +113,7 @@ class StudySource:
         return replace(found, status="failed", reason=f"it has not recorded a number {self.value!r}, by which the study goes; recorded were: "
                        f"{', '.join(found.values) or 'none'}. lb.record({self.value!r}, ...) does that, or value= names another")
 
-    def take_up(self, done: Sequence[Set]) -> None:
+    def adopt_earlier(self, done: Sequence[Set]) -> None:
         "Tell the study of sets that an earlier start has done."
         import optuna
         known = {key_of(t.params) for t in self.study.trials if t.state.is_finished()}  # a study with a storage of its own remembers them

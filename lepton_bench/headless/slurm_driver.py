@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ArrayDriver', 'next_array', 'submit', 'element_of', 'see', 'withdraw', 'queue_text', 'scancel', 'stop_elsewhere',
-           'take_up', 'cancel_and_wait']
+           'adopt_earlier', 'cancel_and_wait']
 
 # %% ../../nbs/headless/70_slurm_driver.ipynb #fb42e924
 import re
@@ -206,7 +206,7 @@ def stop_elsewhere(directory: Path,  # of a sweep, or of a set of one
     elif not signal_process(driver, signal.SIGINT): touch(str(directory/"stop"))  # it is on another login node
 
 # %% ../../nbs/headless/70_slurm_driver.ipynb #e7185b7e
-def take_up(directory: Path, plan: Plan, earlier: Sequence[Set]) -> None:
+def adopt_earlier(directory: Path, plan: Plan, earlier: Sequence[Set]) -> None:
     "What an earlier driver has submitted: into the plan, or away."
     sweep, size = directory.name, largest_array()
     unwanted: dict[tuple[int, int], str] = {}
