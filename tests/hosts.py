@@ -17,7 +17,7 @@ import lepton_bench as lb
 from lepton_bench.processes.identity import ProcessId, descendants, wait_gone
 from lepton_bench.supervisor.allocations import Spec, allocations_directory, claim_name, describe_request, read_allocation
 from lepton_bench.agents.command_placement import CommandPlacement
-from lepton_bench.supervisor.job import leave_request, live_in_job
+from lepton_bench.supervisor.job import write_job_spec, run_supervisor_in_job
 from lepton_bench.processes.remote_channel import read_keys
 from lepton_bench.agents.node_program import place_path
 
@@ -29,7 +29,7 @@ def main(folder: str, command: str, *names: str) -> None:
 
     def start(nodes: Sequence[str]) -> list[str]:
         return [*(word.format(node=nodes[0]) for word in json.loads(command)), sys.executable, "-m", "lepton_bench.agents.node_program", folder, nodes[0]]
-    live_in_job(Path(folder), names, CommandPlacement(start, Path(folder)), terminated)
+    run_supervisor_in_job(Path(folder), names, CommandPlacement(start, Path(folder)), terminated)
 
 
 class Hosts:
@@ -68,7 +68,7 @@ def hosts(names: Sequence[str], count: int, command: Sequence[str] = (), timeout
           **more: object):
     "An allocation of `count` devices on these nodes, and its `lb.Allocation`."
     spec = Spec(f"hosts-{os.getpid()}-{time.time_ns() % 10**9}", count, engine="local", owner=ProcessId.me().to_dict(), beat=True, **more)
-    folder = leave_request(spec)
+    folder = write_job_spec(spec)
     claim_name(folder.with_name(f"{spec.name}.json"), describe_request(spec, time.time()))
     with open(folder/"supervisor.log", "ab") as log:
         process = subprocess.Popen([*around, sys.executable, program, str(folder), json.dumps(list(command)), *names], stdin=subprocess.DEVNULL,

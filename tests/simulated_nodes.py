@@ -25,9 +25,9 @@ from lepton_bench.resources.devices import Device
 from lepton_bench.store.runs import log_path
 from lepton_bench.processes.channel import readable
 from lepton_bench.agents.command_placement import CommandPlacement
-from lepton_bench.supervisor.job import live_in_job
+from lepton_bench.supervisor.job import run_supervisor_in_job
 from lepton_bench.processes.remote_channel import Link, read_keys
-from lepton_bench.agents.node_program import own_versions
+from lepton_bench.agents.node_program import required_versions
 from lepton_bench.supervisor.supervisor import Supervisor
 
 PER_PROCESS = 55
@@ -42,7 +42,7 @@ class SimulatedNode:
         where = json.loads((folder/"link.json").read_bytes())
         self.link = Link(where["hosts"], where["port"], read_keys(folder/"keys.json"), f"{name}/{os.getpid()}/{time.time_ns()}", timeout=60.)
         self.generation, self.rank, self.running = 0, -1, False
-        self.link.send({"op": "hello", "node": name, "host": name, "versions": own_versions(), "executable": sys.executable, "devices": [DEVICE], "cores": 2,
+        self.link.send({"op": "hello", "node": name, "host": name, "versions": required_versions(), "executable": sys.executable, "devices": [DEVICE], "cores": 2,
                         "same_folder": True, "pid": os.getpid(), "defaults": {}})
 
     def say(self, op: str, payload: bytes = b"", **fields: object) -> None:
@@ -105,7 +105,7 @@ def main(folder: str, command: str, *names: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],)*2)
 
     def start(nodes: Sequence[str]) -> list[str]: return [sys.executable, __file__, "nodes", folder, *nodes]
-    live_in_job(Path(folder), names, CommandPlacement(start, Path(folder), together=True), terminated, note_starts)
+    run_supervisor_in_job(Path(folder), names, CommandPlacement(start, Path(folder), together=True), terminated, note_starts)
 
 
 def note_starts(supervisor: Supervisor) -> None:

@@ -25,7 +25,7 @@ from ..processes.identity import touch
 from ..resources.devices import Device
 from ..store.runs import runs_directory
 from ..supervisor.allocations import Spec, allocations_directory, claim_name, describe_request, read_allocation
-from ..supervisor.job import leave_request
+from ..supervisor.job import write_job_spec
 from ..supervisor.recorder import stop_parked
 
 # %% ../../nbs/engines/50_slurm.ipynb #0677455b
@@ -95,7 +95,7 @@ class SlurmEngine:
         spec = replace(spec, engine=self.name, beat=True, kind=spec.kind or usual_kind(cluster_devices()))
         path = allocations_directory()/f"{spec.name}.json"
         claim_name(path, about := describe_request(spec, time.time()))
-        folder = leave_request(spec)
+        folder = write_job_spec(spec)
         try:
             touch(str(folder/"beat"))
             script = folder/"job.sh"

@@ -24,7 +24,7 @@ from .slurm_queue import SlurmOptions, slurm
 from ..errors import AllocationError, BenchError
 from ..resources.devices import Device, inventory
 from ..supervisor.allocations import is_living, read_allocation
-from ..supervisor.job import live_in_job
+from ..supervisor.job import run_supervisor_in_job
 
 # %% ../../nbs/engines/60_slurm_job.ipynb #15e06e23
 def agents_command(folder: Path, tasks: dict[str, int],  # node -> how many there
@@ -70,7 +70,7 @@ def job_main(folder: Path) -> None:
         signals.signal(signals.SIGUSR1, warned)
         supervisor.grace = max(5., SlurmOptions.of(supervisor.spec.options).warn - 20.)
         supervisor.ask_fate = job_fate
-    if (supervisor := live_in_job(folder, list(nodes), placement, terminated, prepare)) is None: sys.exit(1)
+    if (supervisor := run_supervisor_in_job(folder, list(nodes), placement, terminated, prepare)) is None: sys.exit(1)
     if supervisor.run_queue.parked and job_fate() != "aside": slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
 
 # %% ../../nbs/engines/60_slurm_job.ipynb #746c0675
