@@ -33,7 +33,7 @@ class Place:
 # %% ../../nbs/agents/30_nodes.ipynb #2e5e6c9e
 class Nodes(Protocol):
     "The partner of a supervisor."
-    heals: bool  # whether what is missing may come back
+    can_recover: bool  # whether what is missing may come back
     host: str  # where ranks find a store that the supervisor opens
     doubt: float  # seconds after which it would be known that ranks are gone
     ports: str  # "40000-40100": where it may be opened; empty: anywhere
@@ -69,7 +69,7 @@ class Private:
 # %% ../../nbs/agents/30_nodes.ipynb #8c868214
 class OwnNode:
     "This host: an agent in this process, and leases."
-    heals, host, ports, doubt = False, "127.0.0.1", "", .15
+    can_recover, host, ports, doubt = False, "127.0.0.1", "", .15
     def __init__(self,
                  private: Private,  # the forkserver of its ranks
                  leases: Sequence[Lease],

@@ -70,7 +70,7 @@ class Drain:
 
 class RemoteNodes:
     "Many hosts, an agent on each."
-    heals, busy, doubt = True, False, 1.5 + RECONNECT_GRACE
+    can_recover, busy, doubt = True, False, 1.5 + RECONNECT_GRACE
     host = "127.0.0.1"  # where our own store is for ourselves; an agent knows under which address it reaches us
     def __init__(self,
                  exchange: ServerSocket,  # where agents call

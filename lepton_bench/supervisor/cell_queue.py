@@ -72,7 +72,7 @@ class CellQueue:
             turn.lose(turn.header["ranks"], "refused", self.rank_group.broken)
             return self.finish()
         wanted = standing(turn.header["context_data"]["env"])
-        if not (self.rank_group.grouped and self.rank_group.living) or (not self.rank_group.used and not self.rank_group.suits(True, variables=wanted)):
+        if not (self.rank_group.grouped and self.rank_group.living) or (not self.rank_group.used and not self.rank_group.can_run(True, variables=wanted)):
             return self.rank_group.start(True, variables=wanted)
         if note := self.rank_group.take_note() or self.rank_group.blind_to(wanted): turn.header["note"] = note
         turn.sent, self.rank_group.used = True, True

@@ -139,14 +139,14 @@ class RankGroup:
     def wait(self) -> None:
         "There are too few places: wait for those that come back."
         if self.stuck: return self.name_stuck()
-        if self.nodes.heals: self.phase = "waiting"
+        if self.nodes.can_recover: self.phase = "waiting"
         else: self.give_up(f"not all of what was granted is there: {self.nodes.missing()}")
 
     def on_place(self) -> None:
         "A node is there again."
         if self.phase == "waiting": self.start(self.grouped, self.whole)
 
-    def suits(self, grouped: bool, whole: bool = False, variables: dict[str, str] | None = None) -> bool:
+    def can_run(self, grouped: bool, whole: bool = False, variables: dict[str, str] | None = None) -> bool:
         "Whether a launch can go to these ranks as they are."
         fresh = not self.dirty and not self.stale() and (grouped or not self.used) and variables in (None, self.variables)
         return self.phase == "ready" and (self.grouped, self.whole) == (grouped, whole) and bool(self.living) and fresh
@@ -177,7 +177,7 @@ class RankGroup:
         "A rank has started, or joined the group."
         if header["group"] != self.grouped or self.phase != "starting": return
         self.ready.add(header["rank"])
-        if self.complaints: self.hear_out()
+        if self.complaints: self.collect_join_errors()
         elif len(self.ready) == self.size: self.phase = "ready"
 
     def rest(self) -> None:
@@ -196,9 +196,9 @@ class RankGroup:
         print(header["error"]["traceback"], file=sys.stderr, flush=True)
         if not self.complaints: self.complained = time.monotonic()
         self.complaints[header["rank"]] = header["error"]["message"]
-        self.hear_out()
+        self.collect_join_errors()
 
-    def hear_out(self) -> None:
+    def collect_join_errors(self) -> None:
         "Give up when every rank has said how it fares, or could have."
         if self.living - self.ready - self.complaints.keys() and time.monotonic() - self.complained < WORDS: return
         self.give_up(describe_complaints(self.complaints))
@@ -227,7 +227,7 @@ class RankGroup:
 
     def abandon(self) -> None:
         "Go on without ranks that cannot be killed, or do not start."
-        if self.phase == "starting" and self.complaints: return self.hear_out()
+        if self.phase == "starting" and self.complaints: return self.collect_join_errors()
         if self.phase == "cleaning":
             self.note = f"lepton: fresh ranks, since ranks {sorted(self.living - self.clean)} did not undo within {CLEAN:.0f} s what the last run had left"
             return self.start(self.grouped, self.whole)

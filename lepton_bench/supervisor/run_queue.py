@@ -105,7 +105,7 @@ def advance(self: RunQueue) -> None:
     if not self.queue: return self.cell_queue.advance()
     launch = self.queue[0]
     if self.rank_group.broken: return self.refuse(launch, self.rank_group.broken)
-    if not self.rank_group.suits(*launch.rank_group): return self.rank_group.start(*launch.rank_group)
+    if not self.rank_group.can_run(*launch.rank_group): return self.rank_group.start(*launch.rank_group)
     self.queue.popleft()
     self.dispatch(launch)
 

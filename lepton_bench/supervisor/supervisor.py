@@ -256,7 +256,7 @@ def tick_slowly(self: Supervisor) -> None:
     self.server.rebind()
     if self.me.beat: touch(self.me.beat)
     self.nodes.watch()
-    if self.nodes.heals and self.missing != (missing := self.nodes.missing()): self.missing = missing; self.publish()
+    if self.nodes.can_recover and self.missing != (missing := self.nodes.missing()): self.missing = missing; self.publish()
     if not self.path.exists(): self.publish()
     self.run_queue.tick_slowly()
     if self.spec.bound and self.orphaned: return self.end("its headless notebook has ended")
