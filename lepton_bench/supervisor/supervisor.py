@@ -34,7 +34,7 @@ from .cell_queue import CellQueue, CellRequest
 from .launch import check_launch
 from .rank_group import RankGroup
 from .recorder import Recorder, what_was_launched
-from .run_queue import RunQueue, Later
+from .run_queue import RunQueue, DeferredJobs
 from .stall_detector import ask_stacks
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #b1cfbee0
@@ -59,7 +59,7 @@ class Supervisor:
         self.until = time.monotonic() + (spec.time or float("inf"))  # the same for itself: a clock may be set
         self.stop_at = self.until - stop_lead(spec.time, self.settings.stop_grace) if spec.time else float("inf")  # monotonic seconds; once
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
-        self.cell_queue, self.later = CellQueue(self.nodes, rank_group, server.reply, self.settings.stop_grace), Later()
+        self.cell_queue, self.later = CellQueue(self.nodes, rank_group, server.reply, self.settings.stop_grace), DeferredJobs()
         self.run_queue = RunQueue(rank_group, self.cell_queue, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
@@ -288,7 +288,7 @@ def serve(self: Supervisor) -> None:
             if source in sources: self.nodes.on_readable(source)
             else: self.serve_clients(source)
         self.tick()
-        self.later.catch_up(busy=bool(news))
+        self.later.run_due(busy=bool(news))
         self.step_end()
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #4cf464cb
@@ -361,7 +361,7 @@ def end_by_limit(self: Supervisor) -> None:
 def step_end(self: Supervisor) -> None:
     "When nothing runs any more: forkserver, leases, answers, files."
     if not self.ending or self.run_queue.current or self.cell_queue.busy: return
-    self.later.catch_up(busy=False)
+    self.later.run_due(busy=False)
     self.nodes.end()
     if (parked := list(self.run_queue.parked)) and self.about.get("job"):  # the same job comes back
         self.waits = {"state": "waiting", "run": parked[0], "queue": parked[1:], "link": None, "ranks": {}}
