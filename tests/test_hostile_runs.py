@@ -23,7 +23,7 @@ from lepton_bench.server.sweeps import again
 from lepton_bench.server.watchers import DetailsLook, RunsLook
 from lepton_bench.server.frames import answer, encode
 from lepton_bench.server.log_reader import LogReader
-from lepton_bench.server.series_cache import Shelf
+from lepton_bench.server.series_cache import SeriesCache
 from lepton_bench.server.run_files import csv_pieces, rank_log, read_lines, read_source, run_folder, search_log
 from lepton_bench.processes.identity import ProcessId
 from lepton_bench.supervisor.recorder import what_was_launched
@@ -86,7 +86,7 @@ def shown(id: str) -> str:
         lb.runs, lb.runs()._repr_html_, lambda: encode(RunsLook().look()[0]), lambda: encode(DetailsLook(id).look()), lambda: repr(lb.get_run(id)),
         lambda: search_log(rank_log(id, 0), ""), lambda: read_lines(rank_log(id, 0), 0, 1000), lambda: LogReader(id, "0").read(),
         lambda: encode(read_source(run_folder(id))), lambda: encode(cell_output(run)), run.logs, run.metrics, lambda: b"".join(csv_pieces(run.metrics())),
-        lambda: answer(Shelf(), {"run": id, "want": {}}), lambda: answer(Shelf(), {"run": id, "system": True, "want": {}}), lambda: load_latest(run.directory)]
+        lambda: answer(SeriesCache(), {"run": id, "want": {}}), lambda: answer(SeriesCache(), {"run": id, "system": True, "want": {}}), lambda: load_latest(run.directory)]
     for look in looks: show(look)
     return "\n".join(found)
 

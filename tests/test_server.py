@@ -574,7 +574,7 @@ async def test_two_pages_of_one_run_share_what_was_read(jp_serverapp: Any, open_
     pages = [await open_socket(), await open_socket()]
     answers = [await page.series(run.record.id, 7, width=200) for page in pages]
     assert answers[0] == answers[1] and len(answers[0][1]) == sum(answers[0][0]["sizes"]) < 2*8*1000
-    assert len(jp_serverapp.web_app.settings["lepton_bench_service"].shelf.kept) == 1
+    assert len(jp_serverapp.web_app.settings["lepton_bench_service"].series_cache.kept) == 1
     header, numbers = await pages[1].series(run.record.id, 8, width=200, range=[1000, 1100])
     along = np.frombuffer(numbers[:header["sizes"][0]], "<f8")
     assert along[0] >= 900 and along[-1] <= 1200 and len(along) >= 100  # a part, with all its points

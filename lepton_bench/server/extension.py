@@ -245,7 +245,7 @@ class BenchSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ig
     def open(self, *args: Any, **kwargs: Any) -> None:
         super().open(*args, **kwargs)
         service: Service = self.settings["lepton_bench_service"]
-        self.page = Page(service.topics, service.shelf, service.files, self.send, self.fail)
+        self.page = Page(service.topics, service.series_cache, service.files, self.send, self.fail)
 
     def fail(self, error: BaseException) -> None:
         self.log.error("a page's connection has failed", exc_info=error)

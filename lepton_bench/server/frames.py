@@ -11,7 +11,7 @@ from typing import Any
 from ..core.strict_json import dump_json
 from ..metrics.panels import answer_series
 from .run_files import NotThere
-from .series_cache import Shelf
+from .series_cache import SeriesCache
 
 # %% ../../nbs/server/60_frames.ipynb #c004
 def encode(content: Any) -> str:
@@ -30,12 +30,12 @@ def text_of(message: dict, name: str) -> str:
     "What a message says there; a page may have put anything there."
     return found if isinstance(found := message.get(name), str) else ""
 
-def answer(shelf: Shelf, question: dict) -> bytes:
+def answer(series_cache: SeriesCache, question: dict) -> bytes:
     "The frame for one question."
     want = question.get("want") if isinstance(question.get("want"), dict) else {}
     run, system, names = text_of(question, "run"), question.get("system") is True, question.get("names")
     try:
-        series = shelf.take(run, system, want.get("x") == "time")  # type: ignore[union-attr]
+        series = series_cache.take(run, system, want.get("x") == "time")  # type: ignore[union-attr]
         reply, buffers = answer_series(series, want, [n for n in names if isinstance(n, str)] if isinstance(names, list) else None)  # type: ignore[arg-type]
     except (NotThere, FileNotFoundError): reply, buffers = {"kind": "gone", "text": f"run {run[:60]} has been removed"}, []
     except Exception as e: reply, buffers = {"kind": "gone", "text": f"the metrics cannot be read: {e}"}, []  # the page shows it

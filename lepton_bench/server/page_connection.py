@@ -16,7 +16,7 @@ from ..errors import BenchError
 from .frames import answer, encode, text_of
 from .keyed_table import changes_since
 from .log_reader import LogReader
-from .series_cache import Shelf
+from .series_cache import SeriesCache
 from .topics import Topic, Topics
 
 # %% ../../nbs/server/70_page_connection.ipynb #c018
@@ -26,12 +26,12 @@ class Page:
     "One connection."
     def __init__(self,
                  topics: Topics,
-                 shelf: Shelf,
+                 series_cache: SeriesCache,
                  workers: Executor,  # threads that read files
                  send: Callable[[str | bytes], Awaitable[None]],  # done when the socket has taken it
                  fail: Callable[[BaseException], None] = lambda error: None,  # called when something has gone wrong that should not
                  ):
-        self.topics, self.shelf, self.workers, self.send, self.fail = topics, shelf, workers, send, fail
+        self.topics, self.series_cache, self.workers, self.send, self.fail = topics, series_cache, workers, send, fail
         self.joined: dict[str, Topic] = {}
         self.seen: dict[str, int | None] = {}  # topic -> version
         self.problems: dict[str, str] = {}  # topic -> the last that was said
@@ -113,7 +113,7 @@ class Page:
 
     async def _answer(self) -> None:
         loop = asyncio.get_running_loop()
-        while True: await self.send(await loop.run_in_executor(self.workers, answer, self.shelf, await self.questions.get()))
+        while True: await self.send(await loop.run_in_executor(self.workers, answer, self.series_cache, await self.questions.get()))
 
     def close(self) -> None:
         "The page has gone."

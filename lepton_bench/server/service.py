@@ -27,7 +27,7 @@ from .actions import Request, Requests
 from .device_history import EVERY
 from .keyed_table import KeyedTable
 from .run_files import run_folder
-from .series_cache import Shelf
+from .series_cache import SeriesCache
 from .topics import Topic, Topics
 from .watchers import AllocationsLook, DetailsLook, DevicesLook, RunsLook
 from ..settings import settings
@@ -64,7 +64,7 @@ class Service:
         self.kernels, self.emit, self.root = kernels, emit, root
         self.looking, self.files, self.acting = (ThreadPoolExecutor(n, f"lepton-{name}") for n, name in ((1, "looks"), (4, "files"), (16, "actions")))
         self.allocations, self.devices, self.runs = AllocationsLook(), DevicesLook(), RunsLook(root=root)
-        self.requests, self.shelf = Requests(partial(tell, self)), Shelf()
+        self.requests, self.series_cache = Requests(partial(tell, self)), SeriesCache()
         self.topics = Topics(partial(make_topic, self))
         self.topics.lasting |= {"devices": Topic(partial(look_at_devices, self), 2.), "allocations": Topic(partial(look_at_allocations, self), .5),
                                 "requests": Topic(), "runs": Topic(partial(look_at_runs, self), 1.)}
@@ -166,7 +166,7 @@ async def sample_devices(service: Service) -> None:
         try: await service.look(sample)
         except Exception as e: log.warning("the devices' history has a gap: %r", e)  # the next look may be better
         await glance(service)
-        service.shelf.sweep()
+        service.series_cache.sweep()
         await asyncio.sleep(EVERY)
 
 # %% ../../nbs/server/75_service.ipynb #c016
