@@ -182,10 +182,10 @@ def _stream(run: Any,
 
 def _exit_code(run: Any, interrupted: bool, quiet: bool = False) -> int:
     "As a shell expects it."
-    from lepton_bench.client.run import explain
+    from lepton_bench.client.run import failure_report
     record = run.record
     if record.status == "done": return 0
-    if not quiet: print(f"run {run.id} was stopped" if record.reason == record.status == "stopped" else explain(record), file=sys.stderr)
+    if not quiet: print(f"run {run.id} was stopped" if record.reason == record.status == "stopped" else failure_report(record), file=sys.stderr)
     return 130 if interrupted or record.status == "stopped" else (record.error or {}).get("code", 1) or 1
 
 # %% ../nbs/90_cli.ipynb #39622f0d
@@ -290,8 +290,8 @@ def test_notebooks(paths: Annotated[list[str], typer.Argument(help="Notebooks, a
 def _traceback(run: str) -> str:
     "Why a run has failed, at length."
     from lepton_bench.api.runs import get_run
-    from lepton_bench.client.run import explain
-    return explain(get_run(run).record)
+    from lepton_bench.client.run import failure_report
+    return failure_report(get_run(run).record)
 
 # %% ../nbs/90_cli.ipynb #c015
 @app.command()

@@ -396,11 +396,11 @@ def test_a_hundred_simulated_nodes():
     from simulated_nodes import LINE, simulated_nodes
 
     from lepton_bench.display.output import TerminalOutput, Watch
-    from lepton_bench.client.run import last_words
+    from lepton_bench.client.run import summary_line
     with simulated_nodes(100) as (alloc, found):
         run, shown = alloc.launch(steps), io.StringIO()
         assert run.wait(patience(10)).status == "done" and run.record.world_size == 100
-        Watch(run.directory, 100, lambda: last_words(run), TerminalOutput(shown)).follow()
+        Watch(run.directory, 100, lambda: summary_line(run), TerminalOutput(shown)).follow()
         lines = shown.getvalue().splitlines()
         assert lines[0] == f"[0-99] {LINE}" and len(lines) == 2 and f"run {run.id}" in lines[1]
         run = alloc.launch(hold)

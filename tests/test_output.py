@@ -13,7 +13,7 @@ from lepton_bench.errors import AllocationError, BenchError
 from lepton_bench.display.output import CellOutput, Ending, TerminalOutput, Watch
 from lepton_bench.display.progress import ProgressLine
 from lepton_bench.api.runs import RunTable
-from lepton_bench.client.run import last_words
+from lepton_bench.client.run import summary_line
 from lepton_bench.metrics.ring import Ring
 from lepton_bench.store.runs import RunRecord, ring_path
 
@@ -54,7 +54,7 @@ def alloc() -> Iterator:
 def follow(run, output=None):
     "Watch a run to its end."
     output = output or TerminalOutput(Terminal())
-    watch = Watch(run.directory, run.record.world_size, lambda: last_words(run), output)
+    watch = Watch(run.directory, run.record.world_size, lambda: summary_line(run), output)
     end = time.monotonic() + 60
     while not watch.step():
         assert time.monotonic() < end
@@ -119,7 +119,7 @@ def test_progress_shows_in_a_cell_and_is_gone_at_the_end(alloc, tmp_path):
         lb.progress(8, 32)
         assert told(path)
     run, cell = alloc.options(output=False).launch(train, tmp_path/"enough"), Cell()
-    watch = Watch(run.directory, 2, lambda: last_words(run), cell)
+    watch = Watch(run.directory, 2, lambda: summary_line(run), cell)
     until(lambda: watch.step() or (cell.handle and "width:25.0%" in cell.handle.bundles[-1]["text/html"]), 20, "a bar")
     assert "train: step 8 of 32 (25 %), loss 0.5" in cell.handle.bundles[-1]["text/plain"]
     until(lambda: watch.step() or "GiB" in cell.handle.bundles[-1]["text/plain"], 20, "what the system says")
@@ -133,7 +133,7 @@ def test_a_run_that_waits_and_one_that_says_nothing(alloc, tmp_path):
     first = alloc.options(output=False).launch(told, tmp_path/"enough")
     second, cell = alloc.options(output=False).launch(len, "abc"), Cell()
     silent = Cell()
-    watches = [Watch(run.directory, 2, lambda run=run: last_words(run), out) for run, out in ((first, silent), (second, cell))]
+    watches = [Watch(run.directory, 2, lambda run=run: summary_line(run), out) for run, out in ((first, silent), (second, cell))]
     def shows(out, words): return [w.step() for w in watches] and out.handle and words in out.handle.bundles[-1]["text/plain"]
     until(lambda: shows(cell, "len: waits for its turn"), 20)
     until(lambda: shows(silent, "told: running for 2 s, 2 ranks"), 20)

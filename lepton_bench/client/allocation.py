@@ -22,7 +22,7 @@ from fastcore.basics import patch
 
 from .connection import ask, connect, release
 from .packing import cell_labels, cell_sources, classify, describe_arguments, own_modules, pack
-from .run import Run, last_words
+from .run import Run, summary_line
 from ..core.coroutines import name_of
 from ..core.tables import counted
 from ..display.output import Watch, in_notebook, new_output, watch_in_background
@@ -170,7 +170,7 @@ class Launcher:
         allocation.context, run = digest, Run(Path(answer["directory"]), allocation.name)
         if answer["ahead"]: print(f"run {run.id} waits behind {', '.join(answer['ahead'])}")
         if self.chosen.output and (in_notebook() or sys.stdout.isatty()):
-            run.watch = watch_in_background(Watch(run.directory, self.allocation.count, lambda: last_words(run), new_output(run=run.id)))
+            run.watch = watch_in_background(Watch(run.directory, self.allocation.count, lambda: summary_line(run), new_output(run=run.id)))
         return run
 
 # %% ../../nbs/client/40_allocation.ipynb #c016

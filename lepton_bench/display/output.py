@@ -252,7 +252,7 @@ class Watch:
             if self.over: return True
             if (end := self.ended()) is None: self.output.show(self.follower.poll(), self.follower.partial(), glance=self.look())
             else:
-                self.output.show(self.follower.last(), (), self.last_words(end))
+                self.output.show(self.follower.last(), (), self.summary_line(end))
                 self.progress.close()
             self.over = end is not None
             return self.over
@@ -264,7 +264,7 @@ class Watch:
             except BenchError: pass  # the record is not there yet, or cannot be read; the end will say so
         return self.glance
 
-    def last_words(self, end: str) -> Ending:
+    def summary_line(self, end: str) -> Ending:
         "The words to end with, and what belongs to them."
         try: record = read_run(self.follower.directory)
         except BenchError: return Ending(end)

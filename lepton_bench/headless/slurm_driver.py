@@ -56,7 +56,7 @@ class ArrayDriver(Driver):
         held_back = not self.stop_asked and any(s.status == "waiting" and not is_out(s) for s in self.sets)
         return not self.running and not held_back
 
-    def complain(self, text: str) -> None:
+    def report_once(self, text: str) -> None:
         "Say what is wrong with Slurm, once."
         if text and text != self.trouble: self.say(text)
         self.trouble = text
@@ -98,7 +98,7 @@ def submit(driver: ArrayDriver, sets: Sequence[Set]) -> None:
     except AllocationError as e:
         driver.tries += 1
         driver.next_try = time.monotonic() + 2**driver.tries
-        return driver.complain(str(e))
+        return driver.report_once(str(e))
     driver.tries = 0
     for s in sets: s.job = f"{job}_{s.index - base}"
     driver.say(f"job {job}: {counted(len(sets), 'set')} submitted" + (f", at most {plan.parallel} at once" if len(sets) > plan.parallel else ""))
@@ -155,8 +155,8 @@ def reap(self: ArrayDriver) -> None:
     if not self.running or time.monotonic() < self.looked + self.look(): return
     self.looked = time.monotonic()
     try: line = elements(self.directory.name)
-    except AllocationError as e: return self.complain(f"{e}. The sets go on; looking again.")
-    if not self.tries: self.complain("")
+    except AllocationError as e: return self.report_once(f"{e}. The sets go on; looking again.")
+    if not self.tries: self.report_once("")
     found = [(s, element_of(s, line, self.size)) for s in list(self.running.values())]
     changed = [see(self, s, element) for s, element in found]
     if (text := queue_text([e for _, e in found if e and e.waits])) != self.writer.record.extra.get("queue", ""):
@@ -191,7 +191,7 @@ def stop(self: ArrayDriver) -> None:
         elif (self.kill_asked or now > self.kill_at) and now > self.cancelled + 5:
             self.cancelled = now
             scancel(*jobs)
-    except AllocationError as e: self.complain(str(e))
+    except AllocationError as e: self.report_once(str(e))
 
 def stop_elsewhere(directory: Path,  # of a sweep, or of a set of one
                    record: RunRecord, kill: bool) -> None:

@@ -38,7 +38,7 @@ from ..processes.identity import ProcessId, signal_process
 from ..resources.devices import usable_cores
 from ..resources.inherited import held_leases
 from ..resources.request import Request, check_possible, could_use, parse_memory
-from ..client.run import Run, last_words
+from ..client.run import Run, summary_line
 from ..store.checkpoints import is_foreign
 from ..store.runs import log_path, new_run_id, read_run, runs_directory
 from ..settings import settings
@@ -341,7 +341,7 @@ def _start(directory: Path, plan: Plan, changed: str, words: str, study: Any) ->
         start_driver(directory, plan, words, lock, study)
         found = Sweep(directory)
         found.seen = before
-    if in_notebook(): found.watch = watch_in_background(Watch(directory, 1, partial(last_words, found), new_output(run=found.id), found.seen))
+    if in_notebook(): found.watch = watch_in_background(Watch(directory, 1, partial(summary_line, found), new_output(run=found.id), found.seen))
     return found
 
 # %% ../../nbs/headless/90_sweeps.ipynb #25438bdf

@@ -17,7 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..client.run import Run, last_words
+from ..client.run import Run, summary_line
 from ..core.files import open_plain
 from ..core.strict_json import dump_json
 from ..core.tables import counted
@@ -109,7 +109,7 @@ class RunView:
             if self.over: return
             try:
                 self.record = self.run.record
-                ended = last_words(self.run)
+                ended = summary_line(self.run)
             except (OSError, BenchError) as e: ended = f"run {self.run.id}: {e}"
             if ended is None: self.glance = self.progress.look(self.record)
             else:

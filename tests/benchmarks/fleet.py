@@ -55,7 +55,7 @@ def figures(count: int = 1000, rounds: int = 3) -> list[Figure]:
         from simulated_nodes import simulated_nodes
 
         from lepton_bench.display.output import TerminalOutput, Watch
-        from lepton_bench.client.run import last_words
+        from lepton_bench.client.run import summary_line
         launched, folded, held, stopped, cpu = [], [], [], [], dict[str, float]()
         quiet(where)
         begun = time.monotonic()
@@ -65,7 +65,7 @@ def figures(count: int = 1000, rounds: int = 3) -> list[Figure]:
                 quiet(where)
                 run, shown = alloc.launch(nothing), io.StringIO()
                 launched.append(timed(lambda run=run: run.wait(60)))
-                Watch(run.directory, count, lambda run=run: last_words(run), TerminalOutput(shown)).follow()
+                Watch(run.directory, count, lambda run=run: summary_line(run), TerminalOutput(shown)).follow()
                 folded.append(len(shown.getvalue().splitlines()))
                 run = alloc.launch(hold)
                 held.append(timed(lambda run=run: all_begun(run, count)))
