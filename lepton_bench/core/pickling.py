@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NewType, ParamSpec, TypeVarTuple
 
 from .carried_modules import by_value_again, placed
-from .main_module import CACHED, MainGlobals, build, definition_name, fill, fill_function, find, key_of, look_up
+from .main_module import CACHED, MainGlobals, build, definition_name, fill, fill_function, find, parameter_key, look_up
 
 # %% ../../nbs/core/30_pickling.ipynb #c005
 def _cached_again(function: Any, parameters: dict) -> Any: return lru_cache(**parameters)(function)
@@ -67,7 +67,7 @@ def _with_slots(obj: Any, found: Any) -> Any:
 def _named(obj: Any, name: str, make: Any, args: tuple, state: Any = None, *rest: Any) -> tuple:
     "How a definition is built under its name; the class that it lies in comes along."
     outer = look_up(name.partition(".")[0]) if "." in name else None
-    return build, (name, key_of(obj), isinstance(obj, type), make, args), (outer, state, rest[-1] if rest else None), None, None, fill
+    return build, (name, parameter_key(obj), isinstance(obj, type), make, args), (outer, state, rest[-1] if rest else None), None, None, fill
 
 def dumps(value: Any,
           on_cpu: bool = False,  # tensors as they would be on the CPU
@@ -86,7 +86,7 @@ def arrive(name: str, key: str, is_class: bool, content: bytes) -> Any:
 
 def refer(obj: Any, name: str, content: bytes) -> tuple:
     "How a definition is referred to."
-    return arrive, (name, key_of(obj), isinstance(obj, type), content)
+    return arrive, (name, parameter_key(obj), isinstance(obj, type), content)
 
 @lru_cache(maxsize=1)
 def by_name() -> type:

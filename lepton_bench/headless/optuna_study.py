@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.strict_json import valid_text
 from ..errors import BenchError
-from .plan import Set, key_of
+from .plan import Set, parameter_key
 from ..store.plain_values import plain
 
 # %% ../../nbs/headless/20_optuna_study.ipynb #c004
@@ -38,7 +38,7 @@ def chosen(search: Mapping[str, Any],  # name -> distribution
     "Plain parameters as the study knows them: a tuple that became a list is a tuple again."
     def one(name: str, value: Any) -> Any:
         choices = getattr(search.get(name), "choices", ())
-        return next((c for c in choices if key_of({"": c}) == key_of({"": value})), value)
+        return next((c for c in choices if parameter_key({"": c}) == parameter_key({"": value})), value)
     return {name: one(name, value) for name, value in parameters.items()}
 
 # %% ../../nbs/headless/20_optuna_study.ipynb #c007
@@ -74,7 +74,7 @@ class StudySource:
         if count >= self.trials or self.over: return None
         try:
             trial = self.study.ask(self.search)
-            key = key_of(trial.params)
+            key = parameter_key(trial.params)
         except Exception as e:  # a sampler's, a storage's
             self.give_up("asked for a trial", e)
             return None
@@ -116,8 +116,8 @@ class StudySource:
     def adopt_earlier(self, done: Sequence[Set]) -> None:
         "Tell the study of sets that an earlier start has done."
         import optuna
-        known = {key_of(t.params) for t in self.study.trials if t.state.is_finished()}  # a study with a storage of its own remembers them
+        known = {parameter_key(t.params) for t in self.study.trials if t.state.is_finished()}  # a study with a storage of its own remembers them
         for found in done:
             value = number_of(found.values.get(self.value))
-            if found.status != "done" or value is None or key_of(found.parameters) in known: continue
+            if found.status != "done" or value is None or parameter_key(found.parameters) in known: continue
             self.study.add_trial(optuna.trial.create_trial(params=chosen(self.search, found.parameters), distributions=self.search, value=value))

@@ -14,7 +14,7 @@ from typing import Any
 from ..core.notebook_files import Parameter, find_parameters
 from ..core.tables import Table, counted, noun
 from ..errors import BenchError
-from .plan import Set, combinations, key_of
+from .plan import Set, combinations, parameter_key
 
 # %% ../../nbs/headless/15_repeats.ipynb #ce8597c5
 def check_repeats(repeats: Any, study: bool = False) -> int:
@@ -51,7 +51,7 @@ def remarks(space: Any, repeats: int, notebook: Any  # as read
         said += [f"{name} = {value!r:.80} is one value, a list in the notebook; {name} = {list(value)!r:.80} "
                  f"{noun(len(value), 'is', 'are')} {counted(len(value), 'value')} to try"
                  for name, value in space.items() if isinstance(value, tuple)]
-    counts = Counter(map(key_of, sets))
+    counts = Counter(map(parameter_key, sets))
     if len(counts) < len(sets):
         most = max(counts.values())
         said.append(f"{counted(len(sets), 'parameter set')} were given, {len(counts)} of them different: equal ones run once. "
@@ -70,7 +70,7 @@ class SummaryTable(Table):
 
     def __init__(self, sets: Iterable[Set]):
         groups: dict[str, list[Set]] = {}
-        for s in sets: groups.setdefault(s.notebook + key_of(s.parameters), []).append(s)
+        for s in sets: groups.setdefault(s.notebook + parameter_key(s.parameters), []).append(s)
         super().__init__(groups.values())
         self.parameters = list(dict.fromkeys(n for group in self for n in group[0].parameters))
         self.values = list(dict.fromkeys(n for group in self for s in group for n, v in s.values.items() if _is_number(v)))

@@ -30,7 +30,7 @@ from .driver import take_lock
 from .slurm_driver import stop_elsewhere
 from ..core.notebook_files import check_parameters, code_digest, read_notebook
 from .repeats import SummaryTable, check_repeats, remarks, repeat_sets
-from .plan import MARK, Plan, Set, counts, done_otherwise, expand, go_on, is_out, mark_output, own_plan, plan_path, read_plan
+from .plan import MARK, Plan, Set, counts, done_with_other_code, expand, go_on, is_out, mark_output, own_plan, plan_path, read_plan
 from ..core.paths import user_path
 from ..display.output import Watch, in_notebook, new_output, watch_in_background
 from ..core.files import write_atomically
@@ -209,7 +209,7 @@ def plan_again(plan: Plan,  # as wanted now
                earlier: Plan | None, changed: str) -> Plan:
     "The plan with what an earlier start has done."
     old = earlier.sets if earlier else []
-    other = done_otherwise(old, plan.digest) & {s.key for s in plan.sets}
+    other = done_with_other_code(old, plan.digest) & {s.key for s in plan.sets}
     if other and changed == "refuse":
         raise BenchError(f"{plan.notebook} has changed since {len(other)} of these sets were done{' or begun' if any(map(is_out, old)) else ''}. "
                          "changed=\"keep\" keeps their results, changed=\"again\" "

@@ -16,7 +16,7 @@ from ..core.notebook_files import Parameter, check_parameters, code_digest, find
 from ..core.paths import variables_in, why_no_path
 from ..core.tables import counted
 from ..errors import BenchError
-from ..headless.plan import done_otherwise, expand, own_plan, plan_path
+from ..headless.plan import done_with_other_code, expand, own_plan, plan_path
 from ..headless.sweeps import once_more, sweep
 from .actions import BadRequest, WrongState
 from .run_files import NotThere, run_folder
@@ -126,6 +126,6 @@ def again(id: str,  # of a sweep
     if record.kind != "sweep" or not plan_path(folder).exists(): raise BadRequest(f"run {id} is no sweep")
     if not record.finished: raise WrongState(f"sweep {id} goes on")
     plan = own_plan(folder)
-    if changed == "refuse" and done_otherwise(plan.sets, code_digest(read_notebook(plan.notebook))):
+    if changed == "refuse" and done_with_other_code(plan.sets, code_digest(read_notebook(plan.notebook))):
         raise NotebookChanged(f"the code of {Path(plan.notebook).name} has changed since sets of this sweep were done")
     return {"id": once_more(plan, changed).id}
