@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUSPECT_AFTER', 'required_versions', 'same_folder', 'folder_fingerprint', 'node_environment', 'network_defaults',
-           'memory_folder', 'place_path', 'lock_folder', 'take_place', 'rescue', 'leave_place', 'tidy_places',
+           'memory_folder', 'place_path', 'lock_folder', 'take_place', 'recover_rings', 'leave_place', 'tidy_places',
            'NodeAgent', 'forkserver_body', 'node_main', 'main']
 
 # %% ../../nbs/agents/40_node_program.ipynb #6a3bd58c
@@ -112,7 +112,7 @@ def _standing(path: Path) -> ProcessId:
     except (OSError, ValueError): return ProcessId.of(0)
 
 # %% ../../nbs/agents/40_node_program.ipynb #21787e1a
-def rescue(place: Path) -> None:
+def recover_rings(place: Path) -> None:
     "Bring rings of ranks that are gone to their runs, where they hold points that are stored nowhere."
     for home in place.glob("*/home"):
         for path in (home.parent/"rings").glob("*-rank-*.ring"):
@@ -131,7 +131,7 @@ def _keep(path: Path, folder: Path) -> None:
 
 def leave_place(path: Path) -> None:
     "All ranks are gone: nothing of theirs stays in memory."
-    rescue(path)
+    recover_rings(path)
     shutil.rmtree(path, ignore_errors=True)
 
 def tidy_places() -> None:
