@@ -44,7 +44,7 @@ class CellQueue:
     "The cells in line for an allocation's ranks."
     def __init__(self,
                  nodes: Any,  # Nodes, where its ranks stand
-                 rank_group: Any,  # Rank group
+                 rank_group: Any,  # RankGroup
                  reply: Callable[..., None],  # Server.reply
                  grace: float,  # seconds between an interrupt and a kill
                  ):

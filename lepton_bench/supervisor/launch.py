@@ -130,7 +130,7 @@ class Launch:
     @property
     def whole(self) -> bool: return self.kind == "notebook"
     @property
-    def rank_group(self) -> tuple[bool, bool, dict[str, str]]: return self.grouped, self.whole, self.variables
+    def ranks_needed(self) -> tuple[bool, bool, dict[str, str]]: return self.grouped, self.whole, self.variables
     @cached_property
     def variables(self) -> dict[str, str]:
         "What the caller has set of the variables that ranks are replaced for."
