@@ -42,7 +42,8 @@ class SimulatedNode:
         where = json.loads((folder/"link.json").read_bytes())
         self.link = Link(where["hosts"], where["port"], read_keys(folder/"keys.json"), f"{name}/{os.getpid()}/{time.time_ns()}", timeout=60.)
         self.generation, self.rank, self.running = 0, -1, False
-        self.link.send({"op": "hello", "node": name, "host": name, "versions": required_versions(), "executable": sys.executable, "devices": [DEVICE], "cores": 2,
+        self.link.send({"op": "hello", "node": name, "host": name, "versions": required_versions(), "executable": sys.executable, "devices": [DEVICE],
+                        "cores": 2,
                         "same_folder": True, "pid": os.getpid(), "defaults": {}})
 
     def say(self, op: str, payload: bytes = b"", **fields: object) -> None:

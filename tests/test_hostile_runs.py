@@ -86,7 +86,8 @@ def shown(id: str) -> str:
         lb.runs, lb.runs()._repr_html_, lambda: encode(RunsLook().look()[0]), lambda: encode(DetailsLook(id).look()), lambda: repr(lb.get_run(id)),
         lambda: search_log(rank_log(id, 0), ""), lambda: read_lines(rank_log(id, 0), 0, 1000), lambda: LogReader(id, "0").read(),
         lambda: encode(read_source(run_folder(id))), lambda: encode(cell_output(run)), run.logs, run.metrics, lambda: b"".join(csv_pieces(run.metrics())),
-        lambda: answer(SeriesCache(), {"run": id, "want": {}}), lambda: answer(SeriesCache(), {"run": id, "system": True, "want": {}}), lambda: load_latest(run.directory)]
+        lambda: answer(SeriesCache(), {"run": id, "want": {}}), lambda: answer(SeriesCache(), {"run": id, "system": True, "want": {}}),
+        lambda: load_latest(run.directory)]
     for look in looks: show(look)
     return "\n".join(found)
 

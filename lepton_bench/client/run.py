@@ -105,7 +105,8 @@ class Run:
         done, total = (r.extra.get("progress") or {}).get("0", (0, 0))
         steps = f", {unit_of(r.kind)} {done:.0f}" + (f" of {total:.0f}" if total else "") if done else ""
         where = f"{counted(r.world_size, 'rank')} on {r.allocation}" if r.allocation else f"on {', '.join(r.devices) or 'no device'}"
-        why = f"\n{failure_report(r).splitlines()[0]}\nrun.result() raises it with its traceback, run.logs() has what was printed" if r.status == "failed" else ""
+        why = ""
+        if r.status == "failed": why = f"\n{failure_report(r).splitlines()[0]}\nrun.result() raises it with its traceback, run.logs() has what was printed"
         if r.status == "stalled" and r.reason: why = f"\n{r.reason}\nrun.stacks() shows where its ranks stand, run.logs() what they printed, run.stop() ends it"
         return f"Run {self.id} ({r.name}): {r.status}{steps}, {where}{why}"
 
