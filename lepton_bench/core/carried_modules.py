@@ -35,6 +35,7 @@ class Carried(types.ModuleType):
         except ImportError as e: raise AttributeError(f"module {self.__name__!r} was carried here without {name!r}: {e}") from None
 
 _before: dict[str, types.ModuleType | None] = {}  # name -> what `sys.modules` had before the stand-in
+_lasting = 0  # runs that want names; elsewhere, as in a kernel that loads a result, nothing is put into `sys.modules`
 
 def _real(name: str) -> types.ModuleType:
     "The module itself."
@@ -57,7 +58,7 @@ def place(module: str, name: str, make: Any, args: tuple) -> Any:
     "Build a definition without its content, and give it its name."
     obj = make(*args)
     if isinstance(obj, type): obj.__qualname__ = name
-    if "." not in name: setattr(stand_in(module), name, obj)
+    if _lasting and "." not in name: setattr(stand_in(module), name, obj)
     return obj
 
 def complete(obj: Any,
@@ -69,7 +70,7 @@ def complete(obj: Any,
 
 def place_module(name: str, content: dict[str, Any]) -> types.ModuleType:
     "A module that arrives whole."
-    vars(module := stand_in(name)).update(content)
+    vars(module := stand_in(name) if _lasting else types.ModuleType(name)).update(content)
     return module
 
 def placed(obj: Any, found: Any  # how cloudpickle sends it
@@ -87,8 +88,11 @@ def placed(obj: Any, found: Any  # how cloudpickle sends it
 @contextmanager
 def carried_modules() -> Iterator[None]:
     "Within it, modules that arrive have their names; afterwards `sys.modules` is as before."
+    global _lasting
+    _lasting += 1
     try: yield
     finally:
+        _lasting -= 1
         for name, module in list(_before.items()):
             if module is None: sys.modules.pop(name, None)
             else: sys.modules[name] = module

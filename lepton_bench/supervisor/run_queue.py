@@ -283,7 +283,7 @@ def after_attempt(self: RunQueue, launch: Launch) -> None:
     else: self.conclude(launch, end)
     self.rank_group.dirty |= dirty
     if not dirty: self.rank_group.rest()
-    elif not self.closed and (self.queue or self.warm): self.rank_group.start(*self.queue[0].rank_group if self.queue else (True, False))
+    elif not self.closed and (self.queue or self.warm): self.rank_group.start(*self.queue[0].ranks_needed if self.queue else (True, False))
     self.idle_since = time.monotonic()
     self.advance()
     self.on_change()
