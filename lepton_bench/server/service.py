@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import lepton_bench
+from ..core.guard import Guard
 from ..engines.base import usable_engines
 from ..errors import BenchError
 from .actions import Request, Requests
@@ -162,11 +163,12 @@ async def sample_devices(service: Service) -> None:
     def sample() -> None:
         service.allocations.look()
         service.devices.sample(service.allocations.living)
+    guard = Guard(log.warning)
     while True:
-        try: await service.look(sample)
-        except Exception as e: log.warning("the devices' history has a gap: %r", e)  # the next look may be better
-        await glance(service)
-        service.series_cache.sweep()
+        for what, step in (("the devices' history", partial(service.look, sample)), ("looking for changes", partial(glance, service))):
+            try: await step()
+            except Exception as e: guard.report(what, e)  # the next look may be better
+        guard.run("forgetting series", service.series_cache.sweep)
         await asyncio.sleep(EVERY)
 
 # %% ../../nbs/server/75_service.ipynb #c016
