@@ -130,3 +130,14 @@ def test_a_module_that_is_mentioned(beside, monkeypatch):
         with pytest.raises(AttributeError, match="has no attribute|was carried here without 'nothing'"): _ = sys.modules["beside"].nothing
     assert "beside" not in sys.modules
     sys.modules["beside"] = own
+
+
+def test_annotations_with_types_of_python_travel():
+    "Some of them, as the type of `tuple[int, int]`, have no name that cloudpickle can import."
+    import pickle
+    import types
+
+    from lepton_bench.core.pickling import dumps
+    def pair(x: int) -> tuple[int, int]: return x, x
+    back, kinds = pickle.loads(dumps((pair, [types.GenericAlias, type(None), types.UnionType, type(...), types.CodeType])))
+    assert back(2) == (2, 2) and back.__annotations__["return"] == tuple[int, int] and kinds[0] is types.GenericAlias

@@ -195,7 +195,7 @@ def spy(name):
         return original(self, key)
     setattr(type(os.environ), name, get)
 spy("__getitem__")
-from lepton_bench.processes.identity import forkserver
+from lepton_bench.processes import forkserver
 forkserver.preload(); forkserver.preload_rest()
 print("@" + " ".join(sorted(read)) + "@")
 '''

@@ -28,7 +28,7 @@ WORDS = st.sampled_from(["NaN", "Infinity", "-Infinity", "\\NaN", "\\\\-Infinity
 VALUES = st.recursive(st.floats() | WORDS | st.text(max_size=5) | st.none() | st.integers(), lambda v: st.lists(v) | st.dictionaries(WORDS, v), max_leaves=9)
 GIVEN = {"lr": math.inf, "low": -math.inf, "none": math.nan, "name": "NaN", "kind": "-Infinity", "path": "\\Infinity"}
 # messages between processes of this library, where a float stays what it is; and one program that runs in a kernel without this library
-PRIVATE = {"workers/channel.py", "workers/forkserver.py", "workers/private_forkserver.py", "workers/meeting.py", "headless/clients.py"}
+PRIVATE = {"processes/channel.py", "processes/forkserver.py", "processes/rank_forkserver.py", "ranks/rendezvous.py", "kernels/client.py"}
 
 
 def refuse(word: str) -> None: raise AssertionError(f"a bare {word}")

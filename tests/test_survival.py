@@ -241,7 +241,7 @@ def test_a_run_whose_folder_was_deleted_harms_nobody_else():
 SLOW = """
 import sys, socket, os
 sys.path.insert(0, {folder!r})
-from lepton_bench.processes.identity import forkserver
+from lepton_bench.processes import forkserver
 from lepton_bench.processes.rank_forkserver import private_body
 forkserver._missing[:] = ["slow"]
 forkserver.trampoline(lambda: private_body(socket.socket(fileno={fd}), os.getppid(), False))

@@ -79,7 +79,7 @@ def placed(obj: Any, found: Any  # how cloudpickle sends it
     if not isinstance(found, tuple): return found
     if isinstance(obj, types.ModuleType): return (place_module, found[1]) if found[0].__name__ == "dynamic_subimport" else found
     module, name = carried_name(obj)
-    if not module: return found
+    if not module or not found[0].__name__.startswith("_make_"): return found  # cloudpickle names a few built-in types by a call: `types.GenericAlias`
     outer = _look_up(module, name.partition(".")[0]) if "." in name else None
     make, args, state, *rest = (*found, None)[:3] + found[3:]
     return place, (module, name, make, args), (outer, state, rest[-1] if rest else None), None, None, complete

@@ -33,7 +33,7 @@ def batch_script(spec: Spec, folder: Path, options: SlurmOptions) -> str:
     flags = [f"--job-name=lepton-{spec.name}", f"--output={folder}/supervisor.log", "--open-mode=append", "--requeue", "--export=ALL",
              *(["--no-kill"] if spec.min_ranks else []), *job_flags(spec, options)]
     lines = [f"#SBATCH {shlex.quote(flag) if ' ' in flag else flag}" for flag in flags]
-    return "\n".join(["#!/bin/bash", *lines, shlex.join(["exec", sys.executable, "-m", "lepton_bench.engines.slurm", "job", str(folder)])]) + "\n"
+    return "\n".join(["#!/bin/bash", *lines, shlex.join(["exec", sys.executable, "-m", "lepton_bench.engines.slurm_job", "job", str(folder)])]) + "\n"
 
 # %% ../../nbs/engines/50_slurm.ipynb #afa56a70
 class JobNews:
@@ -141,3 +141,8 @@ def tidy(name: str, job: int) -> None:
         stop_parked(runs_directory(), [run for run in (found.get("run"), *found.get("queue", [])) if run])
         path.unlink(missing_ok=True)
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+
+# %% ../../nbs/engines/50_slurm.ipynb #0ld5c218
+if __name__ == "__main__":
+    from lepton_bench.engines.slurm_job import main as _main
+    _main(sys.argv[1:])

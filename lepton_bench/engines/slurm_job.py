@@ -31,7 +31,7 @@ def agents_command(folder: Path, tasks: dict[str, int],  # node -> how many ther
                    smaller: bool,  # whether the job goes on without a node that has failed
                    ) -> Any:  # nodes -> srun
     def command(nodes: Sequence[str]) -> list[str]:
-        agent = shlex.join([sys.executable, "-m", "lepton_bench.engines.slurm", "agent", str(folder)])
+        agent = shlex.join([sys.executable, "-m", "lepton_bench.engines.slurm_job", "agent", str(folder)])
         return ["srun", "--overlap", f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", f"--ntasks={sum(tasks[n] for n in nodes)}", "--cpu-bind=none",
                 "--mpi=none", "--kill-on-bad-exit=0", "--wait=0", "--input=none", "--quiet", *(["--no-kill"] if smaller else []),
                 "bash", "-c", f'[ "$SLURM_LOCALID" != 0 ] || exec {agent}']
@@ -103,7 +103,7 @@ def agent_main(folder: Path) -> Any:
 def supervisor_there(folder: Path) -> bool: return is_living(read_allocation(folder.with_name(f"{folder.name}.json")))
 
 def main(arguments: list[str]) -> None:
-    "python -m lepton_bench.engines.slurm job|agent FOLDER"
+    "python -m lepton_bench.engines.slurm_job job|agent FOLDER"
     {"job": job_main, "agent": agent_main}[arguments[0]](Path(arguments[1]))
 
 # %% ../../nbs/engines/60_slurm_job.ipynb #60244b1c

@@ -150,6 +150,7 @@ class ForkedProcess:
                  ):
         self.process, self.pid, self.forkserver, self.args = process, process.pid, forkserver, list(args)
         self.returncode: int | None = None
+        self.known = True  # whether its status is; where its forkserver has gone, nobody can tell
         try: self._fd = os.pidfd_open(self.pid)
         except OSError: self._fd = -1
         if not process.alive(): self._end()
@@ -157,7 +158,7 @@ class ForkedProcess:
     def _end(self) -> None:
         "It has ended: learn how."
         status = exit_status(self.pid, self.forkserver)
-        if self.returncode is None: self.returncode = 0 if status is None else status
+        if self.returncode is None: self.returncode, self.known = 0 if status is None else status, status is not None
         self.close()
 
     def _ended(self, timeout: float | None) -> bool:  # seconds

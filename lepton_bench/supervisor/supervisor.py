@@ -20,6 +20,7 @@ from fastcore.basics import patch
 
 from ..agents.nodes import Nodes
 from ..core.files import write_atomically
+from ..core.guard import Guard
 from ..core.strict_json import dump_json
 from ..errors import AllocationError, BenchError
 from ..processes.channel import Server, readable, require
@@ -31,6 +32,7 @@ from ..settings import settings
 from .allocations import (Spec, allocations_directory, describe_request, idle_warning, limit_warning, stop_lead,
                                                  supervisor_id, why_give_back)
 from .cell_queue import CellQueue, CellRequest
+from .failures import Failure
 from .launch import check_launch
 from .rank_group import RankGroup
 from .recorder import Recorder, what_was_launched
@@ -51,6 +53,7 @@ class Supervisor:
         self.settings, self.folder = settings(), allocations_directory()/spec.name
         self.path = self.folder.with_name(f"{spec.name}.json")
         self.owner = ProcessId.from_dict(spec.owner) if spec.owner else None
+        self.guard = Guard(lambda text: print(text, file=sys.stderr, flush=True))
         self.nodes = settle(self.on_news)
         self.places = self.nodes.places()  # that were granted, in rank order
         self.rank_group = rank_group = RankGroup(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks, self.settings.group_timeout)
@@ -214,6 +217,7 @@ def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_describe(self: Supervisor, to: Any, header: dict, payload: bytes) -> None: self.server.reply(to, {"allocation": self.describe()})
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #29a3c0a3
+_TRIES = 20  # so often in a row a step may fail that the allocation cannot do without
 _TERM = 20.  # seconds a run has to end after SIGTERM: who sends it kills a while later, Slurm after 30 s (its KillWait)
 _REQUESTS = ("aside", "describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
 
@@ -231,6 +235,17 @@ def serve_clients(self: Supervisor, source: Any) -> None:
 # %% ../../nbs/supervisor/55_supervisor.ipynb #1ba951ba
 @patch
 def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
+    "One message from the nodes; the run that it was about fails where it cannot be taken in."
+    try: self.take_news(header, payload)
+    except Exception as e:
+        self.guard.report(f"the ranks' message {header.get('op')!r}", e)
+        if (launch := self.run_queue.current) and not launch.closing:
+            rank = header["rank"] if isinstance(header.get("rank"), int) else 0
+            why = f"the message {header.get('op')!r} of rank {rank} could not be taken in: {type(e).__name__}: {e}"
+            self.run_queue.fail(launch, Failure(rank, "SupervisorError", why, time=time.time()))
+
+@patch
+def take_news(self: Supervisor, header: dict, payload: bytes) -> None:
     "One message from the nodes."
     if header["op"] == "place": self.rank_group.on_place()
     elif header["op"] == "lost":
@@ -285,11 +300,20 @@ def serve(self: Supervisor) -> None:
         sources = self.nodes.sources()
         news = readable([*self.server.sources(), *sources], max(.001, min(self.run_queue.pause(), self.stop_at - time.monotonic())))
         for source in news:
-            if source in sources: self.nodes.on_readable(source)
-            else: self.serve_clients(source)
-        self.tick()
-        self.later.run_due(busy=bool(news))
-        self.step_end()
+            if source in sources: self.hear(source)
+            else: self.guard.run("a client's request", self.serve_clients, source)
+        self.guard.run("the supervisor's clock", self.tick)
+        self.guard.run("what could wait", self.later.run_due, bool(news))
+        if self.guard.failed("the end of the allocation") < _TRIES: self.guard.run("the end of the allocation", self.step_end)
+        else: raise BenchError(f"allocation {self.spec.name} cannot be ended in order: {self.guard.why('the end of the allocation')}")
+
+@patch
+def hear(self: Supervisor, source: Any) -> None:
+    "What a node sends. One that sends nothing but nonsense counts as lost, and its ranks with it."
+    self.guard.run(what := "a node's message", self.nodes.on_readable, source)
+    if self.guard.failed(what) < _TRIES or self.ending: return
+    self.ending = f"what a node sends makes no sense: {self.guard.why(what)}"
+    self.guard.run("giving the ranks up", self.run_queue.lose_ranks, self.ending)
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #4cf464cb
 @patch
