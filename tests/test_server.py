@@ -657,7 +657,7 @@ async def test_a_notebook_is_found_by_the_rules_of_the_file_browser(ask: Callabl
     else: assert (await ask("POST", "api", "sweeps", body={"path": path, "space": {}}))[0] == code
     named = {"path": "train.ipynb", "space": {}}
     for body, words in (({**named, "space": {"lrr": [1]}}, "near: lr"), ({"path": "bare.ipynb", "space": {"lr": [1]}}, "tag `parameters`"),
-                        ([], "JSON object"), ({**named, "output": "../out"}, "nothing at"), ({**named, "devices_each": 1000}, "1000")):
+                        ([], "JSON object"), ({**named, "output": "../out"}, "nothing at"), ({**named, "devices_each": 1000}, "1,000")):
         found, answer = await ask("POST", "api", "sweeps", body=body)
         assert found in (400, 404) and words in answer["message"], (body, answer)
     assert sorted(p.name for p in runs_directory().glob("*")) == before
