@@ -69,8 +69,8 @@ def place() -> Isolation:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_runs_of_others() -> None:
-    "Each file of tests begins with an empty list of runs, whichever were before it in this place."
-    shutil.rmtree(_place.root/"home"/"runs", ignore_errors=True)
+    "Each file of tests begins with no runs and no folders of allocations, whichever file was before it in this place."
+    for folder in ("runs", "allocations"): shutil.rmtree(_place.root/"home"/folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,7 @@ def test_an_agent_that_is_gone_is_named_and_replaced(cluster: SlurmCluster) -> N
     with lb.allocate(3, engine="slurm", kind="cpu", nodes=3) as alloc:
         run = alloc.options(max_restarts=1).launch(steps(120, .05))
         until(lambda: len(logged(run)) > 15, "a checkpoint is there")
-        agent = next(pid for pid, command in cluster.processes("n2").items() if "engines.slurm agent" in command and os.getpgid(pid) == pid)
+        agent = next(pid for pid, command in cluster.processes("n2").items() if "engines.slurm_job agent" in command and os.getpgid(pid) == pid)
         os.kill(agent, 9)
         until(lambda: run.record.attempt == 1, "the next attempt has begun", 20)
         assert "node n2 was lost" in run.record.restarts[0]["reason"]
