@@ -17,6 +17,7 @@ class Guard:
                  ):
         self.say = say
         self.failures: dict[str, str] = {}  # step -> why it failed the last time it ran
+        self.count = 0  # failures so far, reported or not: a loop in which this grows should pause
 
     def run(self,
             what: str,  # the step, as a report names it
@@ -30,6 +31,7 @@ class Guard:
 
     def note(self, what: str, error: Exception) -> None:
         "Report a failure, unless it is the one that the step had the last time."
+        self.count += 1
         why = f"{type(error).__name__}: {error}"
         if self.failures.get(what) == why: return
         self.failures[what] = why
