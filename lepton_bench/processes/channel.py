@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +210,12 @@ class Server:
         stream, number = to
         if stream.closed: return
         try: stream.send({**header, "number": number}, payload)
-        except OSError: stream.sock.shutdown(socket.SHUT_RDWR)  # half an answer is none
+        except OSError:
+            with suppress(OSError): stream.sock.shutdown(socket.SHUT_RDWR)  # half an answer is none
 
     def close(self) -> None:
-        for s in (self.listener, *self.streams): s.close()
+        self.listener.close()
+        for stream in self.streams: stream.close()
         self.path.unlink(missing_ok=True)
 
 # %% ../../nbs/processes/20_channel.ipynb #c019

@@ -67,7 +67,7 @@ def _set_streams(env: Mapping[str, str]) -> None:
 def _set_zone(env: Mapping[str, str]) -> None: time.tzset()
 
 def _set_folder(env: Mapping[str, str]) -> None:
-    if "tempfile" in sys.modules: sys.modules["tempfile"].tempdir = None  # found again when it is needed
+    if module := sys.modules.get("tempfile"): vars(module)["tempdir"] = None  # found again when it is needed
 
 def _set_locale(env: Mapping[str, str]) -> None:
     with suppress(locale.Error): locale.setlocale(locale.LC_CTYPE, "")

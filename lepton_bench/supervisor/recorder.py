@@ -179,13 +179,13 @@ class Recorder:
         if running: record = replace(record, status="running", started=launch.started)
         if launch.end: record = replace(record, **launch.end)
         try: launch.writer = RunWriter(launch.directory, record).create()
-        except OSError as e: self.warn(launch, f"the record is not there yet: {e.strerror}")
+        except (OSError, ValueError, TypeError) as e: self.warn(launch, f"the record is not there yet: {getattr(e, 'strerror', None) or e}")
 
     def record(self, launch: Launch, running: bool) -> None:
         "Write `run.json` and what was launched."
         if launch.writer is None: self.create(launch, running)
         try: store_source(launch)
-        except OSError as e: self.warn(launch, f"the source is not stored: {e}")
+        except (OSError, ValueError, TypeError, KeyError) as e: self.warn(launch, f"the source is not stored: {e}")
 
 # %% ../../nbs/supervisor/30_recorder.ipynb #c013
 def as_records(payload: bytes) -> Any:  # array of record_type()
@@ -268,9 +268,14 @@ def write_ends(recorder: Recorder,
     "Write the records of runs that have ended."
     told = []
     for launch in list(recorder.unwritten):
-        if launch.writer: launch.writer.update(**launch.end)
-        else: recorder.create(launch, running=False)
-        if (launch.writer is None or launch.writer.problem) and not give_up: continue
+        hopeless = False  # not for want of room, which may come back
+        try:
+            if launch.writer: launch.writer.update(**launch.end)
+            else: recorder.create(launch, running=False)
+        except (ValueError, TypeError) as e:
+            recorder.warn(launch, f"the end cannot be written: {type(e).__name__}: {e}")
+            hopeless = True
+        if (launch.writer is None or launch.writer.problem) and not (give_up or hopeless): continue
         recorder.unwritten.remove(launch)
         recorder.finished[launch.run] = launch.end["status"]
         if launch.lock >= 0: os.close(launch.lock)

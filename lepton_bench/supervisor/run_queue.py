@@ -13,6 +13,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
+from ..core.guard import Guard
 from ..processes.identity import describe_status
 from ..ranks.environment import rendezvous_environment
 from ..settings import Settings
@@ -31,7 +32,9 @@ TELL = 2.  # seconds after which a stop says which ranks it waits for
 
 class DeferredJobs:
     "Jobs that were put off."
-    def __init__(self) -> None: self.jobs = deque[tuple[float, Callable[[], None]]]()  # until when, and what
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.jobs = deque[tuple[float, Callable[[], None]]]()  # until when, and what
 
     def add(self, job: Callable[[], None], latest: float = .05  # seconds
             ) -> None: self.jobs.append((time.monotonic() + latest, job))
@@ -41,7 +44,8 @@ class DeferredJobs:
         now = time.monotonic()
         for entry in [x for x in self.jobs if not busy or x[0] < now]:
             self.jobs.remove(entry)
-            entry[1]()
+            self.guard.run("a deferred job", entry[1])
+            self.guard.failures.pop("a deferred job", None)  # it is not done again: the next one is another
 
 # %% ../../nbs/supervisor/50_run_queue.ipynb #344eb4ff
 class RunQueue:
@@ -56,7 +60,11 @@ class RunQueue:
                  reply: Callable[[Any, dict], None],  # to a client that waits
                  on_change: Callable[[], None],  # somebody may want to write down what the allocation does
                  on_notebook: Callable[[], None],  # a notebook's kernel has stood on the devices, and is gone
+                 guard: Guard,  # runs what may fail
                  ):
+        self.guard = guard
+        self.slow_steps = {"seeing whether ranks end and start": self.check_overdue, "telling the ends of runs": self.tell_ends,
+                           "seeing whether a stop is stuck": self.give_up_stuck, "noting how far a run is": self.note_progress}
         self.rank_group, self.cell_queue, self.recorder, self.later, self.limits, self.warm = rank_group, cell_queue, recorder, later, limits, warm
         self.reply, self.on_change, self.on_notebook, self.nodes = reply, on_change, on_notebook, rank_group.nodes
         self.current: Launch | None = None
@@ -107,7 +115,8 @@ def advance(self: RunQueue) -> None:
     if self.rank_group.broken: return self.refuse(launch, self.rank_group.broken)
     if not self.rank_group.can_run(*launch.ranks_needed): return self.rank_group.start(*launch.ranks_needed)
     self.queue.popleft()
-    self.dispatch(launch)
+    self.guard.run(what := f"sending run {launch.run} to the ranks", self.dispatch, launch)
+    if why := self.guard.failures.pop(what, ""): self.give_up(launch, what, why)
 
 @patch
 def dispatch(self: RunQueue, launch: Launch) -> None:
@@ -135,7 +144,28 @@ def record_start(self: RunQueue, launch: Launch) -> None:
 def refuse(self: RunQueue, launch: Launch, why: str) -> None:
     "End a launch that cannot start."
     self.queue.remove(launch)
-    self.conclude(launch, {"status": "failed", "reason": why, "error": {"rank": None, "type": "AllocationError", "message": why, "traceback": "", "log": []}})
+    self.conclude(launch, _failed_here(why))
+
+def _failed_here(why: str) -> dict:
+    "How a run ends that no rank has ended."
+    return {"status": "failed", "reason": why, "error": {"rank": None, "type": "AllocationError", "message": why, "traceback": "", "log": []}}
+
+@patch
+def give_up(self: RunQueue, launch: Launch, what: str, why: str) -> None:
+    "End a run that the supervisor cannot go on with; its ranks are replaced."
+    self.current = None
+    self.conclude(launch, _failed_here(f"{what} failed in the supervisor: {why}"))
+    self.rank_group.dirty = True
+    if not self.closed and (self.queue or self.warm): self.rank_group.start(*self.queue[0].ranks_needed if self.queue else (True, False))
+    self.idle_since = time.monotonic()
+    self.on_change()
+
+@patch
+def fail_step(self: RunQueue, what: str, why: str) -> None:
+    "A step for the run in progress has raised: the run fails for that; where its end has failed, it is given up."
+    if (launch := self.current) is None: return
+    if launch.finishing: self.give_up(launch, what, why)
+    elif launch.closing is None: self.fail(launch, Failure(0, "AllocationError", f"{what} failed in the supervisor: {why}", time=time.time()))
 
 # %% ../../nbs/supervisor/50_run_queue.ipynb #c046daca
 @patch
@@ -275,7 +305,7 @@ def after_attempt(self: RunQueue, launch: Launch) -> None:
     close_metrics(self.recorder, launch)
     dirty = bool(launch.closing) or not self.rank_group.living or any(e["dirty"] for e in launch.ended.values())
     end, self.current = describe_end(launch), None
-    if launch.whole: self.on_notebook()
+    if launch.whole: self.guard.run("putting the holder's name back", self.on_notebook)
     if launch.closing == "aside": self.park(launch)
     elif end["status"] == "failed" and may_restart(launch) and not self.closed:
         launch.next_attempt(end["reason"])
@@ -412,11 +442,13 @@ def abandon(self: RunQueue, launch: Launch) -> None:
     self.finish()
 
 @patch
-def tick_slowly(self: RunQueue) -> None:
-    "Once a second: see whether ranks end, start and go on, and write down how far they are."
+def check_overdue(self: RunQueue) -> None:
+    "See whether ranks end and start in time."
     if self.rank_group.overdue(): self.rank_group.abandon(); self.advance(); self.on_change()
-    self.tell_ends()
-    self.give_up_stuck()
+
+@patch
+def note_progress(self: RunQueue) -> None:
+    "See whether the ranks go on, and write down how far they are."
     if launch := self.current:
         look_at(launch, self.rank_group, self.limits.stall_after)
         note_course(launch)

@@ -32,7 +32,6 @@ from ..settings import settings
 from .allocations import (Spec, allocations_directory, describe_request, idle_warning, limit_warning, stop_lead,
                                                  supervisor_id, why_give_back)
 from .cell_queue import CellQueue, CellRequest
-from .failures import Failure
 from .launch import check_launch
 from .rank_group import RankGroup
 from .recorder import Recorder, what_was_launched
@@ -53,7 +52,6 @@ class Supervisor:
         self.settings, self.folder = settings(), allocations_directory()/spec.name
         self.path = self.folder.with_name(f"{spec.name}.json")
         self.owner = ProcessId.from_dict(spec.owner) if spec.owner else None
-        self.guard = Guard(lambda text: print(text, file=sys.stderr, flush=True))
         self.nodes = settle(self.on_news)
         self.places = self.nodes.places()  # that were granted, in rank order
         self.rank_group = rank_group = RankGroup(self.nodes, self.folder, self.settings.ring_points, spec.min_ranks, self.settings.group_timeout)
@@ -62,8 +60,10 @@ class Supervisor:
         self.until = time.monotonic() + (spec.time or float("inf"))  # the same for itself: a clock may be set
         self.stop_at = self.until - stop_lead(spec.time, self.settings.stop_grace) if spec.time else float("inf")  # monotonic seconds; once
         recorder = Recorder(self.settings.home/"runs", spec.name, self.places, spec.engine, self.me)
-        self.cell_queue, self.later = CellQueue(self.nodes, rank_group, server.reply, self.settings.stop_grace), DeferredJobs()
-        self.run_queue = RunQueue(rank_group, self.cell_queue, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder)
+        self.guard = Guard(lambda text: print(text, file=sys.stderr, flush=True))  # no failing step ends this process
+        self.cell_queue, self.later = CellQueue(self.nodes, rank_group, server.reply, self.settings.stop_grace), DeferredJobs(self.guard)
+        self.run_queue = RunQueue(rank_group, self.cell_queue, recorder, self.later, self.settings, spec.warm, server.reply, self.publish, self.name_holder,
+                                  self.guard)
         self.releasing: list[Any] = []  # who waits for the release
         self.contexts: dict[str, dict] = {}  # callers' environments, folders and paths, by digest
         self.changed, self.warned, self.missing = False, False, ""  # whether the file has to be written; whether it warns; what it says of nodes
@@ -123,7 +123,8 @@ def write_file(self: Supervisor) -> None:
     try:
         self.path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned up
         write_atomically(self.path, dump_json(self.describe(), texts=False).encode(), mode=0o600)
-    except OSError as e: print(f"{self.path} cannot be written: {e}", file=sys.stderr, flush=True)
+    except OSError as e: self.guard.note(f"writing {self.path}", e)
+    else: self.guard.failures.pop(f"writing {self.path}", None)
 
 @patch
 def name_holder(self: Supervisor) -> None:
@@ -148,7 +149,7 @@ def on_launch(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_cell(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Take a notebook's cell in line; answered when its ranks have answered."
     self.refuse_at_end()
-    require(header, cell=str, ranks=list, context=str)
+    require(header, cell=str, ranks=list, context=str, kind=str)
     if not set(header["ranks"]) <= set(range(self.rank_group.size)): raise ValueError(f"there are ranks 0 to {self.rank_group.size - 1}")
     header["context_data"] = self.caller(header)
     self.cell_queue.take(CellRequest(to, header, payload), f"run {ahead[0]}" if (ahead := self.run_queue.runs()) else "")
@@ -207,7 +208,8 @@ def on_release(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 @patch
 def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
     "Another kernel takes the allocation over."
-    require({"label": "", **header}, label=str)
+    require({"label": "", **header}, label=str, owner=dict)
+    require({"beat": "", **header["owner"]}, boot_id=str, pid=int, start_time=int, beat=str)
     self.owner, self.run_queue.idle_since = ProcessId.from_dict(header["owner"]), time.monotonic()
     self.spec = replace(self.spec, label=header.get("label", self.spec.label))
     self.publish()
@@ -217,7 +219,6 @@ def on_adopt(self: Supervisor, to: Any, header: dict, payload: bytes) -> None:
 def on_describe(self: Supervisor, to: Any, header: dict, payload: bytes) -> None: self.server.reply(to, {"allocation": self.describe()})
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #29a3c0a3
-_TRIES = 20  # so often in a row a step may fail that the allocation cannot do without
 _TERM = 20.  # seconds a run has to end after SIGTERM: who sends it kills a while later, Slurm after 30 s (its KillWait)
 _REQUESTS = ("aside", "describe", "launch", "cell", "interrupt", "wait", "stop", "restart", "release", "adopt", "stacks")
 
@@ -235,18 +236,12 @@ def serve_clients(self: Supervisor, source: Any) -> None:
 # %% ../../nbs/supervisor/55_supervisor.ipynb #1ba951ba
 @patch
 def on_news(self: Supervisor, header: dict, payload: bytes) -> None:
-    "One message from the nodes; the run that it was about fails where it cannot be taken in."
-    try: self.take_news(header, payload)
-    except Exception as e:
-        self.guard.report(f"the ranks' message {header.get('op')!r}", e)
-        if (launch := self.run_queue.current) and not launch.closing:
-            rank = header["rank"] if isinstance(header.get("rank"), int) else 0
-            why = f"the message {header.get('op')!r} of rank {rank} could not be taken in: {type(e).__name__}: {e}"
-            self.run_queue.fail(launch, Failure(rank, "SupervisorError", why, time=time.time()))
+    "React to one message from the nodes; the run that it belongs to fails if that raises."
+    self.guard.run(what := f"the message {header.get('op')!r} from the ranks", self.react, header, payload)
+    if why := self.guard.failures.get(what): self.run_queue.fail_step(what, why)
 
 @patch
-def take_news(self: Supervisor, header: dict, payload: bytes) -> None:
-    "One message from the nodes."
+def react(self: Supervisor, header: dict, payload: bytes) -> None:
     if header["op"] == "place": self.rank_group.on_place()
     elif header["op"] == "lost":
         self.ending = self.ending or header["reason"]
@@ -257,23 +252,37 @@ def take_news(self: Supervisor, header: dict, payload: bytes) -> None:
 @patch
 def tick(self: Supervisor) -> None:
     now = time.monotonic()
-    if self.aside: self.part(self.aside)
-    if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM", _TERM)
-    if now > self.stop_at: self.end_by_limit()
-    self.run_queue.tick(now)
+    self.guard.run("seeing whether to end", self.tick_end, now)
+    self.guard.run("following the run", self.run_queue.tick, now)
     if now - self.last_slow > 1:
         self.last_slow = now
         self.tick_slowly()
 
 @patch
+def tick_end(self: Supervisor, now: float  # monotonic seconds
+             ) -> None:
+    if self.aside: self.part(self.aside)
+    if self.terminated.is_set() and not self.ending and self.fate() != "aside": self.end("its supervisor received SIGTERM", _TERM)
+    if now > self.stop_at: self.end_by_limit()
+
+@patch
 def tick_slowly(self: Supervisor) -> None:
     "Mend what somebody deleted, follow the run, or see whether to end."
-    self.server.rebind()
-    if self.me.beat: touch(self.me.beat)
+    run = self.guard.run
+    run("keeping the socket in its place", self.server.rebind)
+    if self.me.beat: run("touching the beat file", touch, self.me.beat)
+    run("watching the nodes", self.watch_nodes)
+    for what, step in self.run_queue.slow_steps.items(): run(what, step)
+    run("seeing whether the allocation is still used", self.tick_use)
+
+@patch
+def watch_nodes(self: Supervisor) -> None:
     self.nodes.watch()
     if self.nodes.can_recover and self.missing != (missing := self.nodes.missing()): self.missing = missing; self.publish()
     if not self.path.exists(): self.publish()
-    self.run_queue.tick_slowly()
+
+@patch
+def tick_use(self: Supervisor) -> None:
     if self.spec.bound and self.orphaned: return self.end("its headless notebook has ended")
     if self.run_queue.idle: self.tick_idle()
     if self.warned != bool(self.warning): self.warn()
@@ -292,28 +301,28 @@ def tick_idle(self: Supervisor) -> None:
     if reason := why_give_back(self.idle, self.orphaned, over, self.settings): self.end(reason)
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #e8ab8bfb
+_PACE = .02  # seconds; a loop with a failing step must not take a whole core
+
+@patch
+def wait_for_news(self: Supervisor, sources: list) -> list:
+    "Wait for a message, or until something has to be done."
+    return readable([*self.server.sources(), *sources], max(.001, min(self.run_queue.pause(), self.stop_at - time.monotonic())))
+
 @patch
 def serve(self: Supervisor) -> None:
     "React until the allocation has ended."
     if self.spec.warm and not self.rank_group.generation: self.rank_group.start(True)
     while not self.gone:
-        sources = self.nodes.sources()
-        news = readable([*self.server.sources(), *sources], max(.001, min(self.run_queue.pause(), self.stop_at - time.monotonic())))
+        failed = self.guard.count
+        sources = self.guard.run("listing the nodes' connections", self.nodes.sources) or []
+        news = self.guard.run("waiting for news", self.wait_for_news, sources) or []
         for source in news:
-            if source in sources: self.hear(source)
-            else: self.guard.run("a client's request", self.serve_clients, source)
-        self.guard.run("the supervisor's clock", self.tick)
-        self.guard.run("what could wait", self.later.run_due, bool(news))
-        if self.guard.failed("the end of the allocation") < _TRIES: self.guard.run("the end of the allocation", self.step_end)
-        else: raise BenchError(f"allocation {self.spec.name} cannot be ended in order: {self.guard.why('the end of the allocation')}")
-
-@patch
-def hear(self: Supervisor, source: Any) -> None:
-    "What a node sends. One that sends nothing but nonsense counts as lost, and its ranks with it."
-    self.guard.run(what := "a node's message", self.nodes.on_readable, source)
-    if self.guard.failed(what) < _TRIES or self.ending: return
-    self.ending = f"what a node sends makes no sense: {self.guard.why(what)}"
-    self.guard.run("giving the ranks up", self.run_queue.lose_ranks, self.ending)
+            if source in sources: self.guard.run("reading from the nodes", self.nodes.on_readable, source)
+            else: self.guard.run("answering clients", self.serve_clients, source)
+        self.tick()
+        self.later.run_due(busy=bool(news))
+        self.guard.run("ending the allocation", self.step_end)
+        if self.guard.count > failed: time.sleep(_PACE)
 
 # %% ../../nbs/supervisor/55_supervisor.ipynb #4cf464cb
 @patch
@@ -344,7 +353,7 @@ def resume_run(self: Supervisor, run: str,  # id
         header, payload = what_was_launched(directory)
         context = {"env": env or dict(os.environ), "cwd": header.pop("cwd"), "sys_path": header.pop("sys_path")}
         launch = self.run_queue.recorder.resumed({**header, "resume": run, "context": f"of {run}"}, payload)
-    except BenchError as e: return print(f"run {run} does not go on: {e}", file=sys.stderr, flush=True)
+    except (BenchError, OSError, KeyError, TypeError) as e: return print(f"run {run} does not go on: {e}", file=sys.stderr, flush=True)
     self.contexts[f"of {run}"] = launch.context = context
     self.run_queue.take(launch)
 
@@ -386,13 +395,18 @@ def step_end(self: Supervisor) -> None:
     "When nothing runs any more: forkserver, leases, answers, files."
     if not self.ending or self.run_queue.current or self.cell_queue.busy: return
     self.later.run_due(busy=False)
-    self.nodes.end()
+    self.guard.run("ending the ranks", self.nodes.end)
+    self.guard.run("clearing the allocation's files", self.clear_files)
+    for to in self.releasing: self.guard.run("answering a release", self.server.reply, to, {"released": True, "reason": self.ending})
+    self.guard.run("closing the socket", self.server.close)
+    self.gone = True
+
+@patch
+def clear_files(self: Supervisor) -> None:
+    "Remove the allocation's files, unless its job comes back."
     if (parked := list(self.run_queue.parked)) and self.about.get("job"):  # the same job comes back
         self.waits = {"state": "waiting", "run": parked[0], "queue": parked[1:], "link": None, "ranks": {}}
         self.write_file()
     else:
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-    for to in self.releasing: self.server.reply(to, {"released": True, "reason": self.ending})
-    self.server.close()
-    self.gone = True
