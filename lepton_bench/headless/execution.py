@@ -146,7 +146,7 @@ class Client(ReadingClient):
         "How the kernel ended."
         process = getattr(getattr(self.km, "provisioner", None), "process", None)
         status = process.poll() if process else None
-        return "the kernel has died" if status is None else f"the kernel {describe_status(status)}"
+        return "the kernel has died" if status is None or not getattr(process, "known", True) else f"the kernel {describe_status(status)}"
 
     def fail(self, kind: str, why: str) -> None:
         "Make it an error of the cell."

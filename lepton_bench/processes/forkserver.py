@@ -382,15 +382,14 @@ def _start_flavour(path: Path, timeout: float, env: Mapping[str, str]) -> Stream
 # %% ../../nbs/processes/50_forkserver.ipynb #3334578a
 def exit_status(pid: int,  # of a process that has ended
                 path: Path,  # of the forkserver that forked it
-                ) -> int | None:  # as from os.waitstatus_to_exitcode; None: nobody knows
-    "How a forked process ended."
+                ) -> int | None:  # as from os.waitstatus_to_exitcode; None: the forkserver is gone, or has never seen the process
+    "How a forked process ended; TimeoutError if the forkserver is too busy to say, as while it imports."
     stream = _connect(path)
     if stream is None: return None
     stream.sock.settimeout(2.)
     try:
         stream.send({"op": "status", "pid": pid})
         return answer[0]["status"] if (answer := stream.receive()) else None
-    except TimeoutError: return None
     finally: stream.close()
 
 # %% ../../nbs/processes/50_forkserver.ipynb #c037
