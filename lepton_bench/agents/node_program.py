@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -146,6 +147,8 @@ def tidy_places() -> None:
 # %% ../../nbs/agents/40_node_program.ipynb #20cd0c07
 SUSPECT_AFTER = 3.  # seconds without a word, after which an agent looks whether its supervisor is there
 
+_NEEDED = ("start", "group", "run", "cell", "drain")  # who asks for these waits: where one fails, this agent ends and says why
+
 class NodeAgent:
     "An agent that is reached through a link."
     def __init__(self, name: str, folder: Path, place: Path, private: Stream, process: ProcessId, devices: list[Device], link: Link):
@@ -172,7 +175,8 @@ class NodeAgent:
         if op == "beat": self.emit({"op": "beat"})
         elif op == "end": self.ending = True
         elif op == "refused": self.ending, self.refused = True, header["why"]
-        else: self.agent.receive(self.localize(header), payload)
+        elif op in _NEEDED: self.agent.receive(self.localize(header), payload)
+        else: self.agent.guard.run(f"the message {op}", self.agent.receive, self.localize(header), payload)
 
     def localize(self, header: dict) -> dict:
         "A message with what only this node knows: how it reaches the supervisor, and what its ranks need here."
@@ -252,6 +256,9 @@ def node_main(folder: Path, name: str, devices: list[Device] | None = None  # No
         node.serve()
         if node.refused: raise BenchError(node.refused)
     except BenchError as e: sys.exit(f"lepton_bench: agent of node {name}: {e}")
+    except Exception as e:
+        traceback.print_exc()
+        sys.exit(f"lepton_bench: agent of node {name} cannot go on: {type(e).__name__}: {e}")
     finally:
         if os.getpid() == parent: _clean_up(node, private, place)
     return None

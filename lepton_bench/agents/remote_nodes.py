@@ -7,6 +7,7 @@ __all__ = ['SUSPECT_AFTER', 'RECONNECT_GRACE', 'STABLE_AFTER', 'PAUSE', 'Placeme
            'wait_for_nodes']
 
 # %% ../../nbs/agents/50_remote_nodes.ipynb #beabf4af
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from fastcore.basics import patch
 
 from .nodes import Place
+from ..core.guard import Guard
 from ..core.tables import counted, noun
 from ..errors import AllocationError
 from ..processes.remote_channel import ServerSocket
@@ -90,6 +92,7 @@ class RemoteNodes:
         self.asked = 0  # drains so far
         self.refused: dict[str, str] = {}  # nodes that cannot be used, and why
         self.lost = False
+        self.guard = Guard(lambda text: print(f"lepton_bench: {text}", file=sys.stderr, flush=True))
 
     def begin(self) -> None: self.placement.start(list(self.nodes))
 
@@ -157,10 +160,16 @@ def tell(self: RemoteNodes, node: Node, header: dict, payload: bytes = b"") -> b
 @patch
 def on_readable(self: RemoteNodes, source: Any) -> None:
     for peer, header, payload in self.exchange.take():
-        if header.get("op") == "hello": self.on_hello(peer, header)
-        elif (node := self.peers.get(peer)) is None: self.reject_agent(peer)  # an agent that we have given up
-        elif peer in self.exchange.broken: self.lose(node, "a message of its agent was lost on the way")
-        else: self.on_node(node, header, payload)
+        who = node.name if (node := self.peers.get(peer)) else header.get("node", "that is not known")
+        self.guard.run(f"a message {header.get('op')} of node {who}", self.on_message, peer, header, payload)
+
+@patch
+def on_message(self: RemoteNodes, peer: bytes, header: dict, payload: bytes) -> None:
+    "What one agent says."
+    if header.get("op") == "hello": self.on_hello(peer, header)
+    elif (node := self.peers.get(peer)) is None: self.reject_agent(peer)  # an agent that we have given up
+    elif peer in self.exchange.broken: self.lose(node, "a message of its agent was lost on the way")
+    else: self.on_node(node, header, payload)
 
 @patch
 def reject_agent(self: RemoteNodes, peer: bytes) -> None:
@@ -231,13 +240,21 @@ def ask_again(self: RemoteNodes, node: Node) -> None:
 @patch
 def watch(self: RemoteNodes) -> None:
     "Once a second: beat, see who has fallen silent, ask for agents that are due."
-    now, ended = time.monotonic(), self.placement.ended()
+    now, ended = time.monotonic(), self.guard.run("asking the engine which agents have ended", self.placement.ended) or {}
     for node in self.nodes.values():
-        if node.state == "there": self.look_at(node, now, ended.get(node.name, ""))
+        if node.state == "there": self.guard.run(f"looking after node {node.name}", self.look_at, node, now, ended.get(node.name, ""))
         elif node.name in ended: node.problem = ended[node.name]; self.ask_again(node)
     due = [node for node in self.nodes.values() if now >= node.again]
     for node in due: node.again = float("inf")
-    if due and not self.lost: self.placement.start([node.name for node in due])
+    if due and not self.lost: self.guard.run("asking for agents", self.start_agents, due)
+
+@patch
+def start_agents(self: RemoteNodes, due: list[Node]) -> None:
+    "Ask the engine for agents; where it cannot, again a little later."
+    try: self.placement.start([node.name for node in due])
+    except Exception as e:
+        for node in due: node.problem = f"its agent could not be started: {e}"; self.ask_again(node)
+        raise
 
 @patch
 def look_at(self: RemoteNodes, node: Node, now: float,  # monotonic seconds

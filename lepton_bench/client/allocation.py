@@ -18,8 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fastcore.basics import patch
-
 from .connection import ask, connect, release
 from .packing import cell_labels, cell_sources, classify, describe_arguments, own_modules, pack
 from .run import Run, summary_line
@@ -111,17 +109,14 @@ class Allocation:
         "Give the devices back; a run in progress is stopped, and killed by a second call or an interrupt. Repeating it does no harm."
         if self.alive: release(self.client, timeout)
 
-# %% ../../nbs/client/40_allocation.ipynb #c013
-@patch
-def __enter__(self: Allocation) -> Allocation: return self
+    def __enter__(self) -> "Allocation": return self
 
-@patch
-def __exit__(self: Allocation, kind: Any, *_: Any) -> None:
-    try:
-        if kind is None and self.alive:
-            now = self.info
-            for run in (*([now["run"]] if now["run"] else []), *now["queue"]): Run(self.runs/run).wait()
-    finally: self.release()
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        try:
+            if kind is None and self.alive:
+                now = self.info
+                for run in (*([now["run"]] if now["run"] else []), *now["queue"]): Run(self.runs/run).wait()
+        finally: self.release()
 
 # %% ../../nbs/client/40_allocation.ipynb #c015
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -139,6 +140,8 @@ def _finish() -> None:
     os._exit(0)
 
 # %% ../../nbs/kernels/10_forked.ipynb #c018
+_PATIENCE = 30.  # seconds for a forkserver to say how a process has ended
+
 class ForkedProcess:
     "A forked process, as `subprocess.Popen` shows one."
     stdin = stdout = stderr = None
@@ -150,15 +153,20 @@ class ForkedProcess:
                  ):
         self.process, self.pid, self.forkserver, self.args = process, process.pid, forkserver, list(args)
         self.returncode: int | None = None
-        self.known = True  # whether its status is; where its forkserver has gone, nobody can tell
+        self.known = True  # whether `returncode` is how it ended; False: its forkserver could not say, and it is 0, as with `Popen`
+        self._asked = 0.  # monotonic seconds: when its forkserver was asked first
         try: self._fd = os.pidfd_open(self.pid)
         except OSError: self._fd = -1
         if not process.alive(): self._end()
 
     def _end(self) -> None:
-        "It has ended: learn how."
-        status = exit_status(self.pid, self.forkserver)
-        if self.returncode is None: self.returncode, self.known = 0 if status is None else status, status is not None
+        "It has ended: learn how, now or when its forkserver has time to answer."
+        self._asked = self._asked or time.monotonic()
+        try: status = exit_status(self.pid, self.forkserver)
+        except TimeoutError:
+            if time.monotonic() < self._asked + _PATIENCE: return
+            status = None
+        if self.returncode is None: self.returncode, self.known = status or 0, status is not None
         self.close()
 
     def _ended(self, timeout: float | None) -> bool:  # seconds
@@ -172,13 +180,15 @@ class ForkedProcess:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:  # seconds; None: as long as it takes
-        if self.returncode is None:
-            if not self._ended(timeout): raise subprocess.TimeoutExpired(self.args, timeout or 0.)
-            self._end()
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.poll() is None:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0: raise subprocess.TimeoutExpired(self.args, timeout or 0.)
+            self._ended(left)
         return self.returncode  # type: ignore[return-value]
 
     def send_signal(self, sig: int) -> None:
-        if self.poll() is None:
+        if self.poll() is None and self._fd >= 0:
             with suppress(ProcessLookupError): signal.pidfd_send_signal(self._fd, sig)
 
     def terminate(self) -> None: self.send_signal(signal.SIGTERM)
