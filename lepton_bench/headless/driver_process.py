@@ -15,7 +15,8 @@ from typing import Any
 
 from ..core.tables import counted
 from ..errors import BenchError
-from .driver import Driver, keep_copy, open_record, settle
+from .driver import Driver, open_record, publish, serve_to_the_end, settle
+from .trial_runner import keep_copy
 from .plan import Plan, Set, counts, is_out, plan_path, read_plan, write_plan
 from ..processes.channel import Stream
 from ..processes.forkserver import redirect
@@ -53,7 +54,7 @@ def driver_body(arguments: dict,  # directory, plan, words
         driver = driver_for(plan)(directory, plan, open_record(directory, plan, arguments["words"]), study)
         driver.lock = fds[1]
         driver.listen()
-        driver.publish()
+        publish(driver)
         if driver.writer.record.attempt: driver.say(f"--- started again: {counts(plan.sets)['done']} of {counted(len(plan.sets), 'set')} done")
     except Exception as e:
         traceback.print_exc()
@@ -61,7 +62,7 @@ def driver_body(arguments: dict,  # directory, plan, words
         return
     notify.send({"process": ProcessId.me().to_dict()})
     notify.close()
-    driver.serve_to_the_end()
+    serve_to_the_end(driver)
 
 def _read_study(fd: int, plan: Plan) -> Any:
     with open(fd, "rb") as f:

@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastcore.basics import patch
-
 from ..agents.agent import punch_log
 from ..core.files import tail
 from ..errors import BenchError
@@ -75,8 +73,8 @@ class Points:
         elif self.writer.close(): ring_path(self.directory, self.attempt, 0).unlink(missing_ok=True)
 
 # %% ../../nbs/headless/25_run_writer.ipynb #c009
-class Keeper:
-    "The one writer of a headless notebook's run."
+class _KeptRun:
+    "What is known of a headless notebook's run, and its log."
     foreground = False  # whether somebody looks at this process's standard error, as with papermill's own command
     def __init__(self, writer: RunWriter):
         self.writer, self.directory = writer, writer.directory
@@ -85,19 +83,9 @@ class Keeper:
         self.given: Sequence[Any] = ()  # devices that its kernel has without holding them: a scheduler's
         self.verdict: Callable[[], tuple[str, str] | None] = lambda: None  # status and reason, where somebody else has ended it
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self.follow, daemon=True, name="lepton-keeper")
 
     @property
     def record(self) -> RunRecord: return self.writer.record
-
-    def start(self, devices: Sequence[Any],  # that its kernel holds
-              total: int,  # cells
-              ) -> None:
-        "The kernel is there, the first cell begins."
-        self.total, devices = total, devices or self.given
-        kind = devices[0].kind if devices else "cpu"
-        self.writer.update(status="running", started=time.time(), devices=[d.id for d in devices], device_kind=kind)
-        self.thread.start()
 
     def print(self, text: str) -> None:
         "Append to the log; a full disk loses the text and nothing else."
@@ -109,41 +97,52 @@ class Keeper:
         finally: os.close(fd)
 
 # %% ../../nbs/headless/25_run_writer.ipynb #c011
-@patch
-def glance(self: Keeper) -> dict[str, Any]:
-    "How far it is, as the record says it."
-    logged = {name: value if math.isfinite(value) else str(value) for name, value in self.points.newest.items()}
-    return {**self.record.extra, "progress": {"0": (self.done, self.total)}, "values": {**logged, **read_recorded(self.directory)}}
+class Keeper(_KeptRun):
+    "The one writer of a headless notebook's run."
+    def __init__(self, writer: RunWriter):
+        super().__init__(writer)
+        self.thread = threading.Thread(target=self.follow, daemon=True, name="lepton-keeper")
 
-@patch
-def publish(self: Keeper) -> None:
-    "Write what has changed."
-    self.points.move()
-    if (extra := self.glance()) != self.record.extra: self.writer.update(extra=extra, steps=self.done)
+    def start(self, devices: Sequence[Any],  # that its kernel holds
+              total: int,  # cells
+              ) -> None:
+        "The kernel is there, the first cell begins."
+        self.total, devices = total, devices or self.given
+        kind = devices[0].kind if devices else "cpu"
+        self.writer.update(status="running", started=time.time(), devices=[d.id for d in devices], device_kind=kind)
+        self.thread.start()
 
-@patch
-def follow(self: Keeper) -> None:
-    "Publish until it is over; a disk that does not play along for a moment ends nothing."
-    going = True
-    while going:
-        going = not self.over.wait(.5)
-        try:
-            punch_log(log_path(self.directory, 0), settings().log_cap)
-            if going: self.publish()
-        except (OSError, BenchError) as e: print(f"lepton_bench: {self.directory}: {e}", file=sys.stderr)
+    def glance(self) -> dict[str, Any]:
+        "How far it is, as the record says it."
+        logged = {name: value if math.isfinite(value) else str(value) for name, value in self.points.newest.items()}
+        return {**self.record.extra, "progress": {"0": (self.done, self.total)}, "values": {**logged, **read_recorded(self.directory)}}
 
-@patch
-def end(self: Keeper, status: str, reason: str,
-        error: dict | None = None,  # type, message, traceback
-        ) -> None:
-    "The last word; a second one changes nothing."
-    if self.record.finished: return
-    if known := self.verdict(): status, reason, error = *known, None
-    self.over.set()
-    if self.thread.is_alive(): self.thread.join(10)
-    self.points.close()
-    found = {"rank": 0, "code": 1, "traceback": "", **error, "log": tail(log_path(self.directory, 0))} if error else None
-    self.writer.update(sync=True, status=status, reason=reason, error=found, ended=time.time(), extra=self.glance(), steps=self.done)
+    def publish(self) -> None:
+        "Write what has changed."
+        self.points.move()
+        if (extra := self.glance()) != self.record.extra: self.writer.update(extra=extra, steps=self.done)
+
+    def follow(self) -> None:
+        "Publish until it is over; a disk that does not play along for a moment ends nothing."
+        going = True
+        while going:
+            going = not self.over.wait(.5)
+            try:
+                punch_log(log_path(self.directory, 0), settings().log_cap)
+                if going: self.publish()
+            except (OSError, BenchError) as e: print(f"lepton_bench: {self.directory}: {e}", file=sys.stderr)
+
+    def end(self, status: str, reason: str,
+            error: dict | None = None,  # type, message, traceback
+            ) -> None:
+        "The last word; a second one changes nothing."
+        if self.record.finished: return
+        if known := self.verdict(): status, reason, error = *known, None
+        self.over.set()
+        if self.thread.is_alive(): self.thread.join(10)
+        self.points.close()
+        found = {"rank": 0, "code": 1, "traceback": "", **error, "log": tail(log_path(self.directory, 0))} if error else None
+        self.writer.update(sync=True, status=status, reason=reason, error=found, ended=time.time(), extra=self.glance(), steps=self.done)
 
 # %% ../../nbs/headless/25_run_writer.ipynb #c013
 def socket_name(directory: Path) -> str: return f"k-{directory.name}"

@@ -121,7 +121,7 @@ def element_main(folder: Path,  # of the array, in the sweep's run
     ending = Ending()
     for sig in (signal.SIGINT, signal.SIGTERM): signal.signal(sig, ending)
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-    from lepton_bench.headless.driver import execute_set, open_keeper
+    from lepton_bench.headless.trial_runner import execute_set, open_keeper
     task = int(os.environ["SLURM_ARRAY_TASK_ID"])
     job, sweep, plan = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}", folder.parent.parent.name, own_plan(folder)
     found = next(s for s in plan.sets if s.index == base + task)

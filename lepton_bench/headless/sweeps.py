@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from ..display.waiting import Waiting
-from fastcore.basics import patch
 
 from ..engines.base import get_engine
 from ..errors import BenchError
@@ -109,6 +108,27 @@ class Sweep(HeadlessRun):
         from lepton_bench.headless.sweep_plots import plot_sweep
         return plot_sweep(self.sets, values, title=f"{self.name}  {self.id}", **options)
 
+    def stop(self,
+             timeout: float | None = None,  # seconds to wait for its end; None: 30 more than its sets have to end
+             kill: bool = False,  # at once, without a chance to clean up
+             ) -> Run:
+        "Stop the sweep: an interrupt for the sets that run, a kill after the grace time."
+        if (record := self.record).status != "lost" or record.engine == "local" or not any(map(is_out, self.sets)): return super().stop(timeout, kill)  # type: ignore[misc]
+        stop_elsewhere(self.directory, record, kill=True)
+        return self
+
+    def resume(self,
+               allocation: Any = None,  # a sweep takes its own devices
+               changed: str = "refuse",  # "keep" or "again": what becomes of sets that were done with other code
+               ) -> "Sweep":
+        "Run the sets that are not done; returns at once."
+        if allocation is not None: raise BenchError("a sweep takes its own devices: sweep.resume() without an allocation")
+        if not self.record.finished: raise BenchError(f"sweep {self.id} is {self.status}: it goes on by itself")
+        if (owner := mark_output(Path(self.plan.output), self.id)) != self.id:
+            raise BenchError(f"{self.plan.output} is the folder of sweep {owner} by now: "
+                             f"lb.sweep({self.plan.notebook!r}, ..., output=) makes a new one elsewhere")
+        return once_more(own_plan(self.directory), changed)
+
     def __repr__(self) -> str:
         c, r = counts(self.sets), self.record
         waits = 0 if r.finished or r.engine != "local" else sum(_has_no_devices(s) for s in self.sets)
@@ -123,17 +143,6 @@ def _has_no_devices(found: Set) -> bool:
     "Whether a set that was started still stands in line."
     try: return found.status == "running" and read_run(runs_directory()/(found.run or "")).status == "waiting"
     except BenchError: return False
-
-# %% ../../nbs/headless/90_sweeps.ipynb #97b62c17
-@patch
-def stop(self: Sweep,
-         timeout: float | None = None,  # seconds to wait for its end; None: 30 more than its sets have to end
-         kill: bool = False,  # at once, without a chance to clean up
-         ) -> Run:
-    "Stop the sweep: an interrupt for the sets that run, a kill after the grace time."
-    if (record := self.record).status != "lost" or record.engine == "local" or not any(map(is_out, self.sets)): return Run.stop(self, timeout, kill)
-    stop_elsewhere(self.directory, record, kill=True)
-    return self
 
 # %% ../../nbs/headless/90_sweeps.ipynb #c009
 def at_once(devices: Sequence[Any],  # what there is
@@ -353,15 +362,3 @@ def once_more(plan: Plan,  # of a sweep that has ended
     return sweep(plan.notebook, once, repeats=repeats, devices_each=plan.devices_each, parallel=plan.parallel, retries=plan.retries,
                  timeout=plan.timeout, cell_timeout=plan.cell_timeout, output=plan.output, kernel=plan.kernel, kind=plan.kind,
                  memory=plan.memory, changed=changed, engine=plan.engine, **plan.options)
-
-@patch
-def resume(self: Sweep,
-           allocation: Any = None,  # a sweep takes its own devices
-           changed: str = "refuse",  # "keep" or "again": what becomes of sets that were done with other code
-           ) -> Sweep:
-    "Run the sets that are not done; returns at once."
-    if allocation is not None: raise BenchError("a sweep takes its own devices: sweep.resume() without an allocation")
-    if not self.record.finished: raise BenchError(f"sweep {self.id} is {self.status}: it goes on by itself")
-    if (owner := mark_output(Path(self.plan.output), self.id)) != self.id:
-        raise BenchError(f"{self.plan.output} is the folder of sweep {owner} by now: lb.sweep({self.plan.notebook!r}, ..., output=) makes a new one elsewhere")
-    return once_more(own_plan(self.directory), changed)
