@@ -30,7 +30,6 @@ from typing import Any
 import lepton_bench
 from .agent import Agent
 from ..core.files import read_plain, write_atomically
-from ..core.guard import Guard
 from ..core.strict_json import dump_json
 from ..errors import BenchError
 from ..metrics.ring import Ring, shrink_ring
@@ -73,7 +72,6 @@ def network_defaults(own: str  # this node's address towards the supervisor
     return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name} if name else {}
 
 # %% ../../nbs/agents/40_node_program.ipynb #fba71a88
-_TRIES = 20  # so often in a row what ranks send may make no sense
 _PLACE = "lepton-rings-"
 
 def memory_folder() -> Path: return Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
@@ -156,7 +154,6 @@ class NodeAgent:
         self.agent = Agent(private, {}, self.emit, folder, settings().log_cap, place)
         self.env, self.defaults = node_environment(devices), network_defaults(link.own)
         self.heard, self.ending, self.refused, self.silence = time.monotonic(), False, "", settings().node_silence
-        self.guard = Guard(lambda text: print(text, file=sys.stderr, flush=True))
         self.told: dict[int, dict] = {}  # the ranks' processes, as the supervisor knows them
         self.looked, self.refusals = 0., 0  # when we looked whether the supervisor is there, and how often in a row it was not
 
@@ -189,17 +186,15 @@ class NodeAgent:
 
     def serve(self) -> None:
         "Until we are told to end, or nobody is there to tell us."
-        heard = "a rank's message"
         while not self.ending and not self.agent.lost:
             pause = .005 if self.agent.busy else .05 if self.agent.run else .5
             for source in readable([self.link, *self.agent.sources()], pause):
                 if source is not self.link:
-                    if not source.closed: self.guard.run(heard, self.agent.on_readable, source)
+                    if not source.closed: self.agent.on_readable(source)
                     continue
-                for header, payload in self.link.ready(): self.guard.run("a message of the supervisor", self.on_message, header, payload)
+                for header, payload in self.link.ready(): self.on_message(header, payload)
                 if self.link.broken: raise BenchError("a message of the supervisor was lost on the way: this node starts again")
-            if self.guard.failed(heard) > _TRIES: raise BenchError(f"what the ranks send makes no sense: {self.guard.why(heard)}")
-            self.guard.run("the agent's clock", self.agent.tick)
+            self.agent.tick()
             self.tell_processes()
             if why := self.orphaned(time.monotonic()): raise BenchError(why)
 

@@ -24,6 +24,7 @@ import struct
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -161,6 +162,13 @@ def _fork_for(stream: Stream, request: dict, listener: socket.socket) -> Body | 
             except (OSError, OverflowError): os.kill(pid, signal.SIGKILL)
         stream.send({"process": ProcessId.of(pid).to_dict()})
         return None
+    try: return _begin_child(stream, request, listener, fds)
+    except BaseException:  # it must not go on as a second forkserver
+        traceback.print_exc()
+        os._exit(1)
+
+def _begin_child(stream: Stream, request: dict, listener: socket.socket, fds: list[int]) -> Body:
+    "In the child: leave the forkserver behind."
     listener.close(); stream.close()
     for fd in list(_askers): _forget_asker(fd)
     os.setsid()
@@ -169,6 +177,16 @@ def _fork_for(stream: Stream, request: dict, listener: socket.socket) -> Body | 
     return partial(find_target(request["target"]), request["arguments"], fds)
 
 # %% ../../nbs/processes/50_forkserver.ipynb #c020
+def _accept(listener: socket.socket) -> Stream | None:
+    "The connection of the next asker; None if there is no descriptor for it, or it has left."
+    try: stream = Stream(listener.accept()[0])
+    except OSError as e:
+        print(f"nobody can be let in: {e}", file=sys.stderr, flush=True)
+        time.sleep(.1)  # it is still in line
+        return None
+    stream.sock.settimeout(5.)
+    return stream
+
 def serve(listener: socket.socket,  # bound and listening
           path: Path,  # where it is bound
           idle: float,  # seconds without a request after which it leaves
@@ -182,8 +200,7 @@ def serve(listener: socket.socket,  # bound and listening
         ready = select.select(sources, [], [], 1.)[0]
         _end_orphans([fd for fd in ready if fd in _askers])
         if listener not in ready: continue
-        stream = Stream(listener.accept()[0])
-        stream.sock.settimeout(5.)
+        if (stream := _accept(listener)) is None: continue
         try:
             message = stream.receive() if _peer_uid(stream.sock) == os.getuid() else None
             if message is None: continue

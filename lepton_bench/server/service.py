@@ -167,7 +167,7 @@ async def sample_devices(service: Service) -> None:
     while True:
         for what, step in (("the devices' history", partial(service.look, sample)), ("looking for changes", partial(glance, service))):
             try: await step()
-            except Exception as e: guard.report(what, e)  # the next look may be better
+            except Exception as e: guard.note(what, e)  # the next look may be better
         guard.run("forgetting series", service.series_cache.sweep)
         await asyncio.sleep(EVERY)
 
