@@ -235,6 +235,6 @@ def follow(view: RunView,
         if time.monotonic() < drawn + _REFRESH[min(number, len(_REFRESH) - 1)]: continue
         keep()
         drawn, number = time.monotonic(), number + 1
-    if stopped.is_set(): guard.run(f"the picture of run {view.run.id}", draw_picture, view)
-    else: keep()
+    guard.run(f"the picture of run {view.run.id}", draw_picture, view)
     guard.run(f"showing run {view.run.id}", refresh)
+    if not stopped.is_set(): guard.run(f"storing the view of run {view.run.id}", store)
