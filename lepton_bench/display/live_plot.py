@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,7 @@ def _follow(plot: LivePlot,
     "Until the run has ended: a new picture now and then."
     if at_once:
         plot.answered.wait(3. if plot.widget else 0.)  # who looks on comes first
-        _update(plot)
+        with suppress(Exception): _update(plot)  # the next picture may be better
     drawn, number, shown = time.monotonic(), 0, plot.series.version
     while not plot.over:
         time.sleep(.25)
@@ -213,7 +214,7 @@ def _follow(plot: LivePlot,
         try:
             if (version := plot.series.poll()) != shown: _update(plot)
             shown = version
-        except (OSError, BenchError): continue  # what is wrong is said when somebody reads the metrics
+        except Exception: continue  # what is wrong is said when somebody reads the metrics
 
 def _ended(plot: LivePlot) -> bool:
     "Whether there is nothing to follow any more."
@@ -229,7 +230,7 @@ def finish(plot: LivePlot) -> None:
     with plot.lock:
         if plot.over or plot.handle is None: return
         try: _update(plot)
-        except (OSError, BenchError): pass  # removed: the picture that is there stays
+        except Exception: pass  # removed, or damaged: the picture that is there stays
         finally:
             plot.over, widget, plot.widget = True, plot.widget, None
             plot.series = plot._series()  # what was read takes memory; `figure` would read it again

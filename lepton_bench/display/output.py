@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import open_plain
+from ..core.guard import Guard
 from ..core.tables import counted, noun
 from .folding import Line, fold, fold_key, rank_label
 from .persistent import LastingDisplay
@@ -281,7 +282,9 @@ class Watch:
 # %% ../../nbs/display/40_output.ipynb #c035
 class Watches:
     "The runs that are followed in the background."
-    def __init__(self): self.active, self.unopened, self.news, self.pid = list[Watch](), list[Watch](), threading.Event(), 0
+    def __init__(self):
+        self.active, self.unopened, self.news, self.pid = list[Watch](), list[Watch](), threading.Event(), 0
+        self.guard = Guard(lambda text: print(f"lepton_bench: {text}", file=sys.stderr))
 
     def add(self, watch: Watch) -> Watch:
         self.active.append(watch)
@@ -311,10 +314,10 @@ class Watches:
                 took = time.monotonic() - begun
 
     def _step(self, watch: Watch) -> bool:
-        try: return watch.step()
-        except Exception as e:  # one run's folder may be gone; the others are followed on
-            print(f"lepton_bench: {watch.follower.directory} is followed no longer: {e!r}", file=sys.stderr)
-            return True
+        "One run's folder may be gone; what fails otherwise is tried again."
+        directory = watch.follower.directory
+        over = self.guard.run(f"showing the output of {directory}", watch.step)
+        return not directory.exists() if over is None else over
 
 _watches = Watches()
 

@@ -8,6 +8,7 @@ __all__ = ['PANELS', 'LogTail', 'small_picture', 'data_url', 'RunView', 'draw_vi
 
 # %% ../../nbs/jupyter/60_run_view.ipynb #c002
 import base64
+import logging
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 from ..client.run import Run, summary_line
 from ..core.files import open_plain
+from ..core.guard import Guard
 from ..core.strict_json import dump_json
 from ..core.tables import counted
 from ..display.live_plot import LivePlot, _small, mark_png, renderer_path
@@ -182,6 +184,7 @@ def stop_run(view: RunView, kill: bool, changed: Callable[[], None]) -> None:
     def work() -> None:
         try: view.run.ask_to_stop(kill)
         except BenchError as e: view.stopping, view.error = False, "" if view.over else str(e)
+        except Exception as e: view.stopping, view.error = False, f"{type(e).__name__}: {e}"
         changed()
     view.stopping, view.error = True, ""
     threading.Thread(target=work, daemon=True, name="lepton-stop").start()
@@ -222,14 +225,16 @@ def follow(view: RunView,
            stopped: threading.Event,  # nobody wants to see it any more
            ) -> None:
     "Until the run has ended."
-    drawn, number = time.monotonic(), 0
+    drawn, number, guard = time.monotonic(), 0, Guard(logging.getLogger("lepton_bench").error)
+    def keep() -> None:
+        guard.run(f"the picture of run {view.run.id}", draw_picture, view)
+        guard.run(f"storing the view of run {view.run.id}", store)
     while not view.over and not stopped.wait(.5):
-        view.look()
-        refresh()
+        guard.run(f"a look at run {view.run.id}", view.look)
+        guard.run(f"showing run {view.run.id}", refresh)
         if time.monotonic() < drawn + _REFRESH[min(number, len(_REFRESH) - 1)]: continue
-        draw_picture(view)
-        store()
+        keep()
         drawn, number = time.monotonic(), number + 1
-    draw_picture(view)
-    refresh()
-    if not stopped.is_set(): store()
+    guard.run(f"the picture of run {view.run.id}", draw_picture, view)
+    guard.run(f"showing run {view.run.id}", refresh)
+    if not stopped.is_set(): guard.run(f"storing the view of run {view.run.id}", store)

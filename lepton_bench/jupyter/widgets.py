@@ -127,6 +127,7 @@ def _act(self: Allocator, name: str, verb: str) -> None:
             for allocation in own_allocations():
                 if allocation.name == name and verb != "join": getattr(allocation, verb)()
         except BenchError as e: self.error = str(e)
+        except Exception as e: self.error = f"{type(e).__name__}: {e}"  # shown where it was clicked
         finally:
             self.doing.pop(name, None)
             self._changed()

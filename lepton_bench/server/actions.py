@@ -7,6 +7,7 @@ __all__ = ['Request', 'BadRequest', 'check_options', 'Requests', 'release_alloca
            'stop_run', 'remove_run', 'descendants', 'kernel_pid', 'kernel_owner', 'kernels_by_pid']
 
 # %% ../../nbs/server/40_actions.ipynb #c002
+import logging
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ from ..api.allocate import check_engine_options, plan
 from ..api.runs import as_run
 from ..client.allocation import Allocation
 from ..client.connection import ask, connect, release
+from ..core.guard import Guard
 from ..engines.base import Handle, await_end, get_engine
 from ..errors import AllocationError, BenchError, DamagedError
 from ..processes.forkserver import forkserver_runs
@@ -111,12 +113,12 @@ class Requests:
 
     def _read(self, request: Request, engine: Any) -> None:
         "The supervisor's words."
-        handle = request.handle
+        handle, guard = request.handle, Guard(logging.getLogger("lepton_bench").error)
         assert handle and handle.news
         while not request.hung_up.is_set():
             try: news = handle.news.next(.5)
             except TimeoutError:
-                if engine.poll([handle]) != ["gone"]: continue
+                if guard.run(f"the look whether {request.spec.name} is still asked for", engine.poll, [handle]) != ["gone"]: continue
                 news = None
             if request.hung_up.is_set(): break
             if news is None: return self._end(request, "failed", f"the supervisor ended before it could say why:\n{engine.logs(handle)[-3000:]}")

@@ -8,10 +8,12 @@ __all__ = ['MOST_TOPICS', 'Page']
 # %% ../../nbs/server/70_page_connection.ipynb #c002
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
+from ..core.guard import Guard
 from ..errors import BenchError
 from .frames import answer, encode, text_of
 from .keyed_table import changes_since
@@ -36,6 +38,7 @@ class Page:
         self.seen: dict[str, int | None] = {}  # topic -> version
         self.problems: dict[str, str] = {}  # topic -> the last that was said
         self.logs: dict[str, LogReader] = {}
+        self.guard = Guard(logging.getLogger("lepton_bench").error)
         self.news, self.questions = asyncio.Event(), asyncio.Queue[dict](100)
         self.tasks = [asyncio.create_task(self._send_news()), asyncio.create_task(self._answer())]
         for task in self.tasks: task.add_done_callback(self._ended)
@@ -85,7 +88,7 @@ class Page:
             except TimeoutError: pass
             self.news.clear()
             for topic in list(self.joined):
-                while message := self._changes(topic): await self.send(message)
+                while message := self.guard.run(f"sending {topic}", self._changes, topic): await self.send(message)
             if self.logs: await self._send_logs()
 
     def _changes(self, name: str) -> str | None:
@@ -95,16 +98,18 @@ class Page:
             self.problems[name] = topic.problem
             return encode({"topic": name, "error": topic.problem})
         if not topic.ready or not (found := changes_since(topic.table, self.seen[name])): return None
+        message = encode({"topic": name, "epoch": self.topics.epoch, "version": found.version,
+                          "full": found.full, "upsert": found.upsert, "remove": found.remove})
         self.seen[name] = found.version
         if not topic.problem: self.problems.pop(name, None)
-        return encode({"topic": name, "epoch": self.topics.epoch, "version": found.version, "full": found.full, "upsert": found.upsert, "remove": found.remove})
+        return message
 
     async def _send_logs(self) -> None:
         "What is new in the logs, a part of each in turn."
         loop, more = asyncio.get_running_loop(), True
         while more:
             following = dict(self.logs)
-            found = await loop.run_in_executor(self.workers, _read_logs, following)
+            found = await loop.run_in_executor(self.workers, _read_logs, following, self.guard)
             for topic, part in found.items():
                 if self.logs.get(topic) is not following[topic]: continue  # left, or begun anew, meanwhile
                 await self.send(encode({"topic": topic, "epoch": self.topics.epoch, **part}))
@@ -113,17 +118,20 @@ class Page:
 
     async def _answer(self) -> None:
         loop = asyncio.get_running_loop()
-        while True: await self.send(await loop.run_in_executor(self.workers, answer, self.series_cache, await self.questions.get()))
+        while True:
+            question = await self.questions.get()
+            found = await loop.run_in_executor(self.workers, self.guard.run, "an answer", answer, self.series_cache, question)
+            if found: await self.send(found)
 
     def close(self) -> None:
         "The page has gone."
         for topic in [*self.joined, *self.logs]: self._unsubscribe(topic)
         for task in self.tasks: task.cancel()
 
-def _read_logs(readers: dict[str, LogReader]) -> dict[str, dict]:
-    found = {}
-    for topic, reader in readers.items():
-        try: part = reader.read()
-        except (BenchError, OSError) as e: part = {"error": str(e)}
-        if part: found[topic] = part
-    return found
+def _read_logs(readers: dict[str, LogReader], guard: Guard) -> dict[str, dict]:
+    "What is new in each; a log that there is not ends with an error, one that cannot be read now is tried again."
+    def read(reader: LogReader) -> dict | None:
+        try: return reader.read()
+        except BenchError as e: return {"error": str(e)}
+    found = {topic: guard.run(f"reading {topic}", read, reader) for topic, reader in readers.items()}
+    return {topic: part for topic, part in found.items() if part}

@@ -6,11 +6,13 @@
 __all__ = ['Returning', 'waits_again']
 
 # %% ../../nbs/server/25_requeued.ipynb #52d41cc2
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..core.guard import Guard
 from ..engines.base import get_engine
 from ..settings import settings
 from ..supervisor.allocations import is_living
@@ -23,6 +25,7 @@ class Returning:
         self.engine_of, self.asked = engine_of, float("-inf")
         self.over: set[tuple[str, int]] = set()  # name and job of those that do not
         self.asking: threading.Thread | None = None
+        self.guard = Guard(logging.getLogger("lepton_bench").warning)
 
     def look(self, found: Iterable[dict]  # the files of allocations
              ) -> list[dict]:  # of those that come back, as they will be: waiting
@@ -33,10 +36,12 @@ class Returning:
             self.asking.start()
         return [{**a, "state": "waiting", "ranks": {}} for a in gone if (a["name"], a["job"]) not in self.over]
 
+    def _state(self, found: dict) -> str: return (engine := self.engine_of(found["engine"])).poll([engine.reattach(found)])[0]
+
     def _ask(self, gone: list[dict]) -> None:
         for a in gone:
-            try: state = (engine := self.engine_of(a["engine"])).poll([engine.reattach(a)])[0]
-            except Exception: continue  # the scheduler does not answer: what was known stays
+            state = self.guard.run(f"the question whether job {a['job']} comes back", self._state, a)
+            if state is None: continue  # the scheduler does not answer: what was known stays
             if state == "gone": self.over.add((a["name"], a["job"]))
             else: self.over.discard((a["name"], a["job"]))
         self.asked = time.monotonic()

@@ -8,6 +8,7 @@ __all__ = ['NotThere', 'run_folder', 'rank_log', 'open_file', 'Part', 'read_on',
 
 # %% ../../nbs/server/35_run_files.ipynb #c002
 import csv
+import errno
 import io
 import json
 import os
@@ -41,12 +42,16 @@ def rank_log(id: str, rank: int | str) -> Path:
     if not re.fullmatch(r"\d{1,5}", str(rank)) or int(rank) >= size: raise NotThere(f"run {id} has ranks 0 to {size - 1}, not {rank}")
     return log_path(folder, int(rank))
 
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM)
+
 def open_file(path: Path  # in a folder of a run's folder
               ) -> BinaryIO | None:  # None: it is not there
     "A file to show; NotThere if it, or its folder, is a link, or if it is a pipe."
     try: return open(open_plain(path, below=2), "rb")
     except FileNotFoundError: return None
-    except OSError: raise NotThere(f"{path.name} is no file of run {path.parent.parent.name}, or cannot be read") from None
+    except OSError as e:
+        if e.errno in _PASSING: raise  # the next look may be better
+        raise NotThere(f"{path.name} is no file of run {path.parent.parent.name}, or cannot be read") from None
 
 # %% ../../nbs/server/35_run_files.ipynb #c007
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ class Service:
                  emit: Callable[[str, dict], None] = lambda name, event: None,  # "run" or "allocation", what happened; called on the loop
                  root: Path | None = None,  # the folder that browsers see
                  ):
-        self.kernels, self.emit, self.root = kernels, emit, root
+        self.guard = Guard(log.error)
+        self.kernels, self.root = kernels, root
+        self.emit = lambda name, event: self.guard.run(f"the event of a {name}", emit, name, event)  # a listener that fails takes no look with it
         self.looking, self.files, self.acting = (ThreadPoolExecutor(n, f"lepton-{name}") for n, name in ((1, "looks"), (4, "files"), (16, "actions")))
         self.allocations, self.devices, self.runs = AllocationsLook(), DevicesLook(), RunsLook(root=root)
         self.requests, self.series_cache = Requests(partial(tell, self)), SeriesCache()
@@ -157,18 +159,16 @@ async def glance(service: Service) -> None:
     topics = service.topics.lasting
     await topics["allocations"].glance()
     await topics["runs"].glance()
-    while service.runs.unread and not topics["runs"].readers: await topics["runs"].glance()
+    while service.runs.unread and not (topics["runs"].readers or topics["runs"].problem): await topics["runs"].glance()
 
 async def sample_devices(service: Service) -> None:
     def sample() -> None:
         service.allocations.look()
         service.devices.sample(service.allocations.living)
-    guard = Guard(log.warning)
     while True:
-        for what, step in (("the devices' history", partial(service.look, sample)), ("looking for changes", partial(glance, service))):
-            try: await step()
-            except Exception as e: guard.note(what, e)  # the next look may be better
-        guard.run("forgetting series", service.series_cache.sweep)
+        await service.look(service.guard.run, "a look at the devices, for their history", sample)
+        await glance(service)
+        service.guard.run("putting series away", service.series_cache.sweep)
         await asyncio.sleep(EVERY)
 
 # %% ../../nbs/server/75_service.ipynb #c016

@@ -7,10 +7,12 @@ __all__ = ['Reader', 'Topic', 'Topics']
 
 # %% ../../nbs/server/15_topics.ipynb #c002
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from ..core.guard import Guard
 from ..errors import BenchError
 from .keyed_table import KeyedTable
 
@@ -28,6 +30,7 @@ class Topic:
         self.look, self.every, self.table = look, every, KeyedTable()
         self.ready, self.problem = look is None, ""  # ready: there was a first look
         self.readers: set[Reader] = set()
+        self.guard = Guard(logging.getLogger("lepton_bench").error)
         self.task: asyncio.Task | None = None
         self.soon, self.lock = asyncio.Event(), asyncio.Lock()
 
@@ -60,8 +63,12 @@ class Topic:
         async with self.lock:
             before = self.ready, self.table.version, self.problem
             try: await look(self.table)
-            except Exception as e: self.problem = str(e) if isinstance(e, BenchError | OSError) else repr(e)  # readers are told; nobody else would say it
-            else: self.ready, self.problem = True, ""
+            except Exception as e:
+                self.problem = str(e) if isinstance(e, BenchError | OSError) else repr(e)  # readers are told
+                if not isinstance(e, BenchError): self.guard.report("a look at what pages show", e)
+            else:
+                self.ready, self.problem = True, ""
+                self.guard.failures.clear()
             if before != (self.ready, self.table.version, self.problem): self.wake()
 
 # %% ../../nbs/server/15_topics.ipynb #c008

@@ -7,6 +7,7 @@ __all__ = ['settled', 'AllocationsLook', 'allocation_row', 'processor_seconds', 
            'place_of', 'headless_row', 'run_row', 'RunsLook', 'run_details', 'DetailsLook']
 
 # %% ../../nbs/server/30_watchers.ipynb #c002
+import logging
 import math
 import os
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import Stamp, stamp_of
+from ..core.guard import Guard
 from ..core.strict_json import dump_json
 from ..errors import BenchError, DamagedError
 from ..processes.identity import ProcessId
@@ -35,6 +37,8 @@ def settled(stamp: Stamp | None) -> Stamp | None:
     "The stamp, if it can be relied on; None if it is fresh."
     return stamp if stamp is not None and time.time_ns() - stamp[1] > 50_000_000 else None
 
+def _guard() -> Guard: return Guard(logging.getLogger("lepton_bench").error)
+
 # %% ../../nbs/server/30_watchers.ipynb #c006
 class AllocationsLook:
     "The living allocations of this home."
@@ -42,18 +46,29 @@ class AllocationsLook:
         self.directory, self.found = allocations_directory(), list[dict]()
         self.stamp: Stamp | None = None
         self.living: list[dict] = []  # their files' contents
-        self.returning = Returning()
+        self.returning, self.guard = Returning(), _guard()
 
     def look(self, kernels: Mapping[int, str] | None = None  # process number -> id of the kernel
              ) -> list[dict]:  # rows
         stamp = stamp_of(self.directory)
         if stamp is None or stamp != self.stamp:
-            self.stamp = settled(stamp)
+            self.stamp = None  # also if the folder cannot be read now: the next look tries again
             try: paths = sorted(p for p in os.listdir(self.directory) if p.endswith(".json"))
-            except OSError: paths = []
-            self.found = [a for p in paths if (a := read_allocation(self.directory/p))]
-        self.living = [a for a in self.found if is_living(a)] + self.returning.look(self.found)
-        return [allocation_row(a, kernels or {}) for a in self.living]
+            except FileNotFoundError: paths = []
+            found = [self.guard.run(f"reading {p}", self._read, p) for p in paths]
+            self.found, self.stamp = [a for a in found if a], settled(stamp)
+        returning = self.guard.run("the look for allocations that come back", self.returning.look, self.found, otherwise=[])
+        living = [a for a in self.found if is_living(a)] + returning
+        rows = [(a, self.guard.run(f"the row of allocation {a['name']}", allocation_row, a, kernels or {})) for a in living]
+        self.living = [a for a, row in rows if row]
+        return [row for _, row in rows if row]
+
+    def _read(self, name: str) -> dict | None:
+        "One file, if it is an allocation's."
+        if (found := read_allocation(self.directory/name)) is None: return None
+        is_living(found)
+        allocation_row(found, {})  # raises if something is missing
+        return found
 
     def runs(self) -> list[str]:  # ids
         "What goes on in them, or is in line."
@@ -112,6 +127,7 @@ class DevicesLook:
     "This host's devices."
     def __init__(self, history: DeviceHistory | None = None):
         self.history, self.use, self.sampled = history or DeviceHistory(), ProcessorUse(), 0
+        self.guard = _guard()
 
     def devices(self, living: list[dict], now: float) -> list[Device]:
         "As they are now, with the use of those that cannot say it."
@@ -127,14 +143,17 @@ class DevicesLook:
                ) -> list[Device]:
         "Look, and take it down if it is time for that."
         found = self.devices(living, now := time.time())
-        if (tick := tick_of(now)) != self.sampled: self.history.add(now, {d.id: d.utilisation for d in found})
+        if (tick := tick_of(now)) != self.sampled: self.guard.run("the devices' history", self.history.add, now, {d.id: d.utilisation for d in found})
         self.sampled = tick
         return found
 
     def look(self, living: list[dict]) -> list[dict]:  # rows
         found = self.sample(living)
-        history = self.history.use(time.time())
-        return [device_row(d, holder_of(d.id), history.get(d.id, [])) for d in found]
+        history = self.guard.run("reading the devices' history", self.history.use, time.time(), otherwise={})
+        rows = [self.guard.run(f"the row of device {d.id}", self._row, d, history) for d in found]
+        return [row for row in rows if row]
+
+    def _row(self, device: Device, history: dict[str, list[int | None]]) -> dict: return device_row(device, holder_of(device.id), history.get(device.id, []))
 
 # %% ../../nbs/server/30_watchers.ipynb #c017
 def _progress(record: RunRecord) -> dict | None:
@@ -196,6 +215,7 @@ class RunsLook:
         self.unread, self.finished = deque[str](), deque[str]()
         self.sets: dict[str, set[str]] = {}  # sweep -> its sets
         self.waiting: Mapping[str, str] = {}
+        self.guard = _guard()
 
     def look(self, limit: int = 500,  # folders read for the first time
              named: Iterable[str] = (),  # by living allocations, as runs of theirs
@@ -223,10 +243,11 @@ class RunsLook:
     def _scan(self) -> list[str]:  # what has gone
         "Folders that are new, if there may be any."
         if (stamp := stamp_of(self.directory)) == self.stamp and stamp: return []
-        self.stamp = settled(stamp)
+        self.stamp = None  # also if the folder cannot be read now: the next look tries again
         try:
             with os.scandir(self.directory) as entries: there = {e.name for e in entries if e.name[0] not in "._" and e.is_dir()}
-        except OSError: there = set()
+        except FileNotFoundError: there = set()
+        self.stamp = settled(stamp)
         gone = [id for id in self.seen if id not in there]
         for id in gone:
             del self.seen[id]
@@ -238,8 +259,16 @@ class RunsLook:
         return gone
 
     def _read(self, id: str) -> dict | None:
-        "A run's record as a row; None while it is being made, or if it is gone."
+        "A run's record as a row; what makes no row is damaged, and looked at each time."
         if id not in self.seen: return None
+        row = self.guard.run(what := f"the row of run {id}", self._row, id)
+        if not self.guard.failed(what): return row
+        self.seen[id].stamp = None
+        self._keep(id, finished=False)
+        return run_row(replace(_damaged(str(self.directory/id), f"its record cannot be shown: {self.guard.why(what)}"), id=id))
+
+    def _row(self, id: str) -> dict | None:
+        "A run's record as a row; None while it is being made."
         folder, seen = self.directory/id, self.seen[id]
         seen.stamp = settled(stamp_of(folder/"run.json"))
         try: record = read_run(folder)
