@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 VERBS = """as across always belongs comes does exists frees gets gives goes has holds is its keeps leaves less lets lies makes means ms names needs reaches says
  sees shows stands starts stays steps still stops takes this thus travels unless wants was waits writes runs""".split()
 # numbers that are constants above one, the names of things, and words that another program looks for
-FINE = {("clients.py", " seconds"), ("live.py", " metrics"), ("page.py", " topics"), ("processes.py", " bytes"), ("leases.py", " bytes"),
+FINE = {("client.py", " seconds"), ("live_plot.py", " metrics"), ("page_connection.py", " topics"), ("files.py", " bytes"), ("leases.py", " bytes"),
         ("forkserver.py", " characters"), ("vision.py", " images")}
 PLURAL = re.compile(r" (?:(?:more|other|different|free|new|parameter|simulated) )?[A-Za-z]*[A-Za-rt-z]s\b")
 HAND = re.compile(r"""["']e?s["']\s*\*|\*\s*["']e?s["']|["']e?s["']\s+if\b|["']["']\s+if[^"'\n]+else\s+["']e?s["']""")

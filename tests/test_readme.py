@@ -35,7 +35,7 @@ def test_the_example_runs_in_a_kernel(real_kernel):
 def test_links_and_paths_lead_somewhere(page):
     found = re.findall(r"\]\(([^)\s]+)\)", text(page)) + re.findall(r'(?:src|srcset)="([^"]+)"', text(page))
     found += re.findall(r"\b((?:nbs|tests|docs|lepton_bench)/[\w./-]+\.(?:ipynb|py|png))", text(page))
-    paths = [x for x in found if not x.startswith(("http://", "https://")) and "4N_" not in x]
+    paths = [x for x in found if not x.startswith(("http://", "https://")) and "NN_" not in x]
     assert [x for x in paths if not (REPOSITORY/x.partition("#")[0]).exists()] == []
     assert paths or page == "CHANGELOG.md"
 

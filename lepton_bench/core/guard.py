@@ -22,10 +22,14 @@ class Guard:
     def run(self,
             what: str,  # the step, as a report names it
             step: Callable[..., Any],
-            *args: Any) -> Any:  # what the step returns; None when it has raised
+            *args: Any,
+            otherwise: Any = None,  # the result of a step that has raised
+            ) -> Any:  # what the step returns
         "Run a step; its exception is reported, not raised."
         try: result = step(*args)
-        except Exception as e: return self.note(what, e)
+        except Exception as e:
+            self.note(what, e)
+            return otherwise
         self.failures.pop(what, None)
         return result
 

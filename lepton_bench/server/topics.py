@@ -65,7 +65,7 @@ class Topic:
             try: await look(self.table)
             except Exception as e:
                 self.problem = str(e) if isinstance(e, BenchError | OSError) else repr(e)  # readers are told
-                if not isinstance(e, BenchError): self.guard.report("a look at what pages show", e)
+                if not isinstance(e, BenchError): self.guard.note("a look at what pages show", e)
             else:
                 self.ready, self.problem = True, ""
                 self.guard.failures.clear()

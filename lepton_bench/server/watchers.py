@@ -262,10 +262,10 @@ class RunsLook:
         "A run's record as a row; what makes no row is damaged, and looked at each time."
         if id not in self.seen: return None
         row = self.guard.run(what := f"the row of run {id}", self._row, id)
-        if not self.guard.failed(what): return row
+        if what not in self.guard.failures: return row
         self.seen[id].stamp = None
         self._keep(id, finished=False)
-        return run_row(replace(_damaged(str(self.directory/id), f"its record cannot be shown: {self.guard.why(what)}"), id=id))
+        return run_row(replace(_damaged(str(self.directory/id), f"its record cannot be shown: {self.guard.failures[what]}"), id=id))
 
     def _row(self, id: str) -> dict | None:
         "A run's record as a row; None while it is being made."

@@ -110,7 +110,7 @@ def test_two_ranks_on_slurm_from_the_form(sidebar, slurm: SlurmCluster, place, f
 
     lost = slurm.job(job)["BatchHost"]
     other = next(name for name in ("n1", "n2", "n3") if name != lost and name in card.inner_text())
-    agents = [pid for pid, command in slurm.processes(other).items() if "engines.slurm agent" in command]
+    agents = [pid for pid, command in slurm.processes(other).items() if "engines.slurm_job agent" in command]
     for pid in agents: os.kill(pid, 19)  # it says nothing any more
     try:
         until(lambda: f"node {other}" in card.locator(".jp-lb-warn").first.inner_text() if card.locator(".jp-lb-warn").count() else False,
