@@ -21,7 +21,7 @@ TEMPLATES = {("launch.py", "{folder!r}"), ("responsive.py", "{folder!r}"),
              ("test_dashboard.py", "{run}"), ("test_dashboard.py", "{theme}"), ("test_sweep.py", "{theme}"),
              ("test_devices.py", "{min(os.sched_getaffinity(0))}"), ("test_sweeps.py", "{x}"), ("test_stop.py", "{what}"),
              ("test_plurals.py", "{len(x):,}"), ("test_plurals.py", "{name}"), ("test_strict_json.py", "{name}"),
-             ("test_start_variables.py", "{hash(\\"lepton\\")}")}
+             ("test_start_variables.py", r'{hash(\"lepton\")}')}
 
 
 @cache
