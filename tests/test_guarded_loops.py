@@ -10,13 +10,14 @@ import optuna
 import pytest
 from headless_notebooks import write_notebook
 from isolation import patience
+from small_disk import fill, small_disk
 
 import lepton_bench as lb
 from lepton_bench.api.runs import get_run
 from lepton_bench.errors import BenchError, RunError
 from lepton_bench.kernels.forked import ForkedProcess
 from lepton_bench.processes.forkserver import exit_status, fork, forkserver_path, forkserver_runs
-from lepton_bench.processes.identity import ProcessId
+from lepton_bench.processes.identity import ProcessId, descendants
 from lepton_bench.store.runs import log_path, runs_directory
 from lepton_bench.supervisor.allocations import allocations_directory
 
@@ -54,7 +55,7 @@ def nonsense(message: dict):
 @pytest.mark.parametrize("message", [{"op": "nonsense"}, {"op": "checkpoint", "step": "x", "rank": None}, {"op": "ended"}])
 def test_a_message_that_makes_no_sense_fails_its_run_and_nothing_else(alloc, message):
     run = alloc.launch(nonsense(message))
-    with pytest.raises(RunError, match="could not be taken in|makes no sense"): run.result(timeout=patience(60))
+    with pytest.raises(RunError, match="from the ranks failed in the supervisor"): run.result(timeout=patience(60))
     assert alloc.alive and alloc.launch(lambda: 7).result(timeout=patience(60)) == 7
 
 
@@ -163,3 +164,53 @@ def test_strange_file_names(tmp_path):
     sweep = lb.sweep(notebook, {"x": [1]}, devices_each=0).wait(patience(120))
     assert sweep.status == "done" and sweep.sets[0].values == {"y": 1} and sweep.table()
     assert lb.runs(1)[0].record.name
+
+
+def test_exceptions_whose_text_is_no_utf8(alloc, tmp_path):
+    "In a function, a script, a notebook on ranks and a set of a sweep: the run fails with a reason that can be read, the next one works."
+    def train(): raise ValueError("caf\udce9")
+    (tmp_path/"train.py").write_text("raise ValueError('caf\\udce9')")
+    notebook = write_notebook(tmp_path/"n.ipynb", "x = 0", "raise ValueError('caf\\udce9')")
+    for target in (train, str(tmp_path/"train.py"), str(notebook)):
+        run = alloc.launch(target).wait(patience(60))
+        assert run.status == "failed" and "caf" in run.record.reason and "caf" in run.logs() + run.record.reason, run
+        with pytest.raises(RunError, match="caf"): run.result()
+    sweep = lb.sweep(notebook, {"x": [1]}, devices_each=0).wait(patience(60))
+    assert sweep.status == "failed" and "caf" in sweep.sets[0].reason and sweep.table()
+    assert alloc.launch(lambda: 9).result(timeout=patience(60)) == 9
+
+
+def test_environment_values_that_are_no_utf8(alloc, tmp_path, monkeypatch):
+    "A variable with a byte that is no UTF-8 reaches ranks and sets as it is."
+    monkeypatch.setenv("ODD", os.fsdecode(b"caf\xe9"))
+    assert alloc.launch(lambda: os.environb[b"ODD"]).result(timeout=patience(60)) == b"caf\xe9"
+    notebook = write_notebook(tmp_path/"n.ipynb", "x = 0", "import os, lepton_bench as lb\nlb.record('odd', os.environb[b'ODD'].hex())")
+    sweep = lb.sweep(notebook, {"x": [1]}, devices_each=0).wait(patience(60))
+    assert sweep.status == "done" and sweep.sets[0].values == {"odd": b"caf\xe9".hex()}, sweep.table()
+
+
+def test_a_full_disk_during_a_sweep(tmp_path, monkeypatch):
+    "Where the runs lie there is no room for a while: the driver lives, and the sweep goes on when there is room, or ends with the reason and can be resumed."
+    with small_disk(tmp_path/"disk", 8 << 20) as disk:
+        monkeypatch.setenv("LEPTON_BENCH_HOME", str(disk/"home"))
+        notebook = write_notebook(tmp_path/"n.ipynb", "x = 0", f"""import os, time, lepton_bench as lb
+begun, go = {str(tmp_path/"begun")!r}, {str(tmp_path/"go")!r}
+if x == 0 and not os.path.exists(go):
+    with open(begun + ".new", "w") as f: f.write(str(os.getpid()))
+    os.rename(begun + ".new", begun)
+    while not os.path.exists(go): time.sleep(.02)
+lb.record('y', x)""")
+        sweep = lb.sweep(notebook, {"x": [0, 1, 2]}, parallel=1, devices_each=0)
+        until((tmp_path/"begun").exists, "the first set", 60)
+        kernel, driver = ProcessId.of(int((tmp_path/"begun").read_text())), ProcessId.from_dict(sweep.record.supervisor)
+        ballast = fill(disk)
+        (tmp_path/"go").touch()
+        until(lambda: not kernel.alive() and not [p for p in descendants(driver.pid) if p != driver.pid], "the first set's end, and that none begins", 60)
+        assert driver.alive()
+        ballast.unlink()
+        sweep.wait(patience(150))
+        assert sweep.record.finished and sweep.status in ("done", "failed"), sweep
+        if sweep.status == "failed":
+            assert "space" in sweep.record.reason + "".join(s.reason for s in sweep.sets)
+            assert sweep.resume().wait(patience(150)).status == "done"
+        assert [s.status for s in sweep.sets] == ["done"]*3
