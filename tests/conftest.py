@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from isolation import Isolation, mirror  # noqa: E402
-from live_kernel import Kernel  # noqa: E402
-from slurm_cluster import THEIRS, SlurmCluster, missing  # noqa: E402
+from support.isolation import Isolation, mirror  # noqa: E402
+from support.live_kernel import Kernel  # noqa: E402
+from support.slurm_cluster import THEIRS, SlurmCluster, missing  # noqa: E402
 
 _place = Isolation.new()  # before any test module is imported: a module may read the settings at import
 os.environ.pop("IN_TEST", None)
@@ -59,6 +59,12 @@ def pytest_runtest_teardown() -> Iterator[None]:
     faulthandler.dump_traceback_later(90, exit=True, file=_real_stderr[0])
     try: return (yield)
     finally: faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def simulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    "The simulated devices that a test's or a file's mark asks for: `pytestmark = pytest.mark.simulated(2)`."
+    if mark := request.node.get_closest_marker("simulated"): monkeypatch.setenv("LEPTON_BENCH_SIMULATED", str(mark.args[0]))
 
 
 @pytest.fixture(scope="session")

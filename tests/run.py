@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isolation import REPOSITORY, Isolation, mirror
+from support.isolation import REPOSITORY, Isolation, mirror
 
 BIN = Path(sys.executable).parent
 NOTEBOOKS = REPOSITORY/"nbs"
@@ -32,8 +32,9 @@ ACCURACIES = {"90_quickstart.ipynb": .78}
 
 # pytest's workers: three keep two cores busy, for Chromium, kernels and ranks work beside them. The files that take longest begin first.
 WORKERS = 3
-LONGEST = ("test_network", "test_fleet", "test_slurm", "test_slurm_sweeps", "test_headless", "test_chaos", "e2e/test_dashboard", "test_cluster_check",
-           "test_sweeps", "e2e/test_cell_widgets", "e2e/test_resilience", "e2e/test_lab", "test_server", "test_engines")
+LONGEST = ("cluster/test_network", "cluster/test_remote_nodes", "cluster/test_slurm", "cluster/test_slurm_sweeps", "notebooks/test_headless",
+           "faults/test_chaos", "e2e/test_dashboard", "cluster/test_cluster_check", "notebooks/test_sweeps", "e2e/test_cell_widgets",
+           "e2e/test_resilience", "e2e/test_lab", "server/test_server", "cluster/test_engines")
 
 
 @dataclass

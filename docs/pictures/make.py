@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]/"tests"), str(HERE.parents[1]/"tests"/"e2e")]
-from isolation import Isolation, mirror  # noqa: E402
+from support.isolation import Isolation, mirror  # noqa: E402
 from lab import EXTENSION, Notebook, browser_page, chromium, copy_quickstart, lab_server, release, until  # noqa: E402
 from panels import PANELS  # noqa: E402
 

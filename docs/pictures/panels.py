@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isolation import Isolation, mirror
+from support.isolation import Isolation, mirror
 from lab import Notebook, browser_page, environment, lab_server, release, until, write_notebook
 
 Save = Callable[[str, bytes], None]  # name without ".png", picture

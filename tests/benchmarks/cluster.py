@@ -1,6 +1,6 @@
 """Ranks on a real Slurm of three nodes beside ranks of this host: how fast an allocation is there, and how fast a warm launch is.
 
-    sudo python tests/benchmarks/cluster.py [rounds]     needs root and Debian's slurm-wlm; three slurmd on this host (tests/slurm_cluster.py)
+    sudo python tests/benchmarks/cluster.py [rounds]     needs root and Debian's slurm-wlm; three slurmd on this host (tests/support/slurm_cluster.py)
 
 Both kinds of allocation are measured in turn, in one process, with the same function: an all_reduce over the ranks, until the last rank's value is back.
 """
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from isolation import Isolation
-from slurm_cluster import SlurmCluster
+from support.isolation import Isolation
+from support.slurm_cluster import SlurmCluster
 
 RANKS = 3
 

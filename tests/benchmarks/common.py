@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from isolation import Isolation
+from support.isolation import Isolation
 
 PYTHON = os.environ.get("PEERS_PYTHON", sys.executable)
 PATIENCE = float(os.environ.get("BENCH_PATIENCE", "20"))  # seconds

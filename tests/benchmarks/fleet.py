@@ -1,6 +1,7 @@
 """One supervisor and 1,000 SIMULATED nodes, a rank each.   python tests/benchmarks/fleet.py [nodes] [rounds]
 
-The nodes are ends of links in some twenty processes of this host (tests/simulated_nodes.py): connections, keys, messages and heartbeats are real, the ranks run
+The nodes are ends of links in some twenty processes of this host (support/simulated_nodes.py): connections, keys, messages and heartbeats are real, the
+ranks run
 nothing and write one line each. The supervisor is a real one, as it would live in a job. Two cores do the work of a thousand hosts here, so the times are above
 what the supervisor itself needs.
 """
@@ -52,7 +53,7 @@ def figures(count: int = 1000, rounds: int = 3) -> list[Figure]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],)*2)
     with place() as where:
         os.environ.update(where.environment())
-        from simulated_nodes import simulated_nodes
+        from support.simulated_nodes import simulated_nodes
 
         from lepton_bench.display.output import TerminalOutput, Watch
         from lepton_bench.client.run import summary_line

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from isolation import Isolation  # noqa: E402
+from support.isolation import Isolation  # noqa: E402
 
 DEVICES, ALLOCATIONS, RUNS, GOING = 64, 20, 5000, 3
 
@@ -54,7 +54,7 @@ def percent(server: object, seconds: float, each_second: object = lambda: None) 
 
 
 def main(seconds: float) -> None:
-    from jupyter_process import JupyterProcess
+    from support.jupyter_process import JupyterProcess
     place = Isolation.new()
     try:
         _, going = furnish(place)

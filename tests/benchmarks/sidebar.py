@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent/"e2e")]
-from isolation import REPOSITORY, Isolation
+from support.isolation import REPOSITORY, Isolation
 from lab import browser_page, lab_server, until
 
 from lepton_bench.store.runs import RunRecord

@@ -14,7 +14,7 @@ from pathlib import Path
 from common import place
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from headless_notebooks import write_notebook
+from support.headless_notebooks import write_notebook
 
 CELL = """import lepton_bench as lb, os, time
 with open(f"tries-{x}", "a") as f: f.write(f"{os.getpid()}\\n")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from common import Figure, Kernel, Place, free_port, place, quiet, rotate, show
-from isolation import REPOSITORY
+from support.isolation import REPOSITORY
 
 MEASURE = '''
 import functools, json, sys, time

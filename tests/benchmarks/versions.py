@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from common import PYTHON, Place, place, quiet
-from isolation import REPOSITORY
+from support.isolation import REPOSITORY
 
 LAUNCHES = int(os.environ.get("BENCH_WARM", "100"))
 

@@ -9,15 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from isolation import patience  # noqa: E402
+from support.waiting import until  # noqa: F401  # for the tests in this folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSION = REPOSITORY/"lepton_bench"/"labextension"
@@ -33,15 +32,6 @@ SETTINGS = {  # of JupyterLab: nothing that asks the network or stands in the pi
 def chromium() -> str | None:
     "The system's Chromium, or None."
     return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-
-
-def until(condition: Callable[[], Any], what: str, timeout: float = 60., look: Callable[[], Any] = str) -> Any:
-    "Polls a condition, bounded; `look` says what is there instead."
-    end = time.monotonic() + patience(timeout)
-    while time.monotonic() < end:
-        if value := condition(): return value
-        time.sleep(.1)
-    raise AssertionError(f"{what}: not within {timeout:.0f} s. There is: {look()}")
 
 
 def write_notebook(path: Path, cells: list[str]) -> Path:

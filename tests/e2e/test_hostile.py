@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from isolation import Isolation
+from support.isolation import Isolation
 from playwright.sync_api import TimeoutError as Late
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lab import browser_page, environment, lab_server, until  # noqa: E402
-from test_hostile_runs import NONSENSE, ODD  # noqa: E402
+from server.test_hostile_runs import NONSENSE, ODD  # noqa: E402
 
 from lepton_bench.store.runs import new_record  # noqa: E402
 

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from lab import Notebook, browser_page, environment, lab_server, release, until, write_notebook  # noqa: E402
-from slurm_cluster import SlurmCluster  # noqa: E402
+from support.slurm_cluster import SlurmCluster  # noqa: E402
 from test_sidebar import Sidebar, launch  # noqa: E402
 
 TRAIN = """import time

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from headless_notebooks import write_notebook  # noqa: E402
-from isolation import Isolation, _parent  # noqa: E402
-from jupyter_process import JupyterProcess  # noqa: E402
-from live_kernel import Kernel  # noqa: E402
-from small_disk import fill, mounted  # noqa: E402
+from support.headless_notebooks import write_notebook  # noqa: E402
+from support.isolation import Isolation, _parent  # noqa: E402
+from support.jupyter_process import JupyterProcess  # noqa: E402
+from support.live_kernel import Kernel  # noqa: E402
+from support.small_disk import fill, mounted  # noqa: E402
 
 DISK = 384 << 20  # bytes
 NEXT = 2.  # seconds within which the next allocation is there

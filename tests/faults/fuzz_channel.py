@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from isolation import Isolation  # noqa: E402
+from support.isolation import Isolation  # noqa: E402
 
 OPS = ("describe", "launch", "cell", "interrupt", "wait", "adopt", "stacks", "stop", "fork", "status", "ping", "__init__", "tick", "drained", "lost")
 FIELDS = ("op", "number", "run", "cell", "ranks", "context", "context_data", "options", "kind", "name", "target", "args", "arguments", "parameters", "sources",

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from isolation import Isolation  # noqa: E402
-from jupyter_process import JupyterProcess  # noqa: E402
+from support.isolation import Isolation  # noqa: E402
+from support.jupyter_process import JupyterProcess  # noqa: E402
 
 RATE, WARM, MORE = 1000, .2, 1.05  # points a second; share of the time that is warm-up; allowed growth
 

@@ -21,7 +21,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import work  # noqa: E402
-from isolation import REPOSITORY, Isolation  # noqa: E402
+from support.isolation import REPOSITORY, Isolation  # noqa: E402
 
 LIMIT = 150  # seconds for one check
 MEMORY_SLACK = 300 << 20  # bytes that a driver may keep or another process may take meanwhile
