@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 from lepton_bench.agents.agent import Agent, RankHandle
 from lepton_bench.agents.remote_nodes import RemoteNodes
@@ -69,7 +69,7 @@ def test_a_rank_that_sends_no_message_is_killed_and_the_other_goes_on(two):
 def test_news_of_the_forkserver_that_lacks_something_is_left_out(two):
     two.forkserver.send({"op": "exited"})
     two.forkserver.send({"op": "exited", "rank": 1, "pid": os.getpid(), "status": 3})
-    until(lambda: two.agent.on_readable(two.agent.forkserver) or two.told, 10)
+    until(lambda: two.agent.on_readable(two.agent.forkserver) or two.told, timeout=10)
     assert [(h["op"], h["rank"], h["status"]) for h in two.told] == [("exited", 1, 3)]
 
 
@@ -102,7 +102,7 @@ def hear(remote_nodes, condition):
     def step():
         for source in readable(remote_nodes.sources(), .1): remote_nodes.on_readable(source)
         return condition()
-    return until(step, 20)
+    return until(step, timeout=20)
 
 
 def test_a_malformed_message_of_one_node_leaves_the_other(remote):

@@ -9,7 +9,7 @@ import pytest
 from support.hosts import all_gone, hosts
 from support.isolation import patience
 from support.network import Network, need_network
-from ranks.test_allocations import until
+from support.waiting import until
 from cluster.test_remote_nodes import steps
 
 import lepton_bench as lb
@@ -64,7 +64,7 @@ def at_step(folder: Path, rank: int = 0) -> int:
 def begin(alloc, folder: Path, max_restarts: int = 0, least: int = 15):
     "A run, some steps from its beginning."
     run = alloc.options(max_restarts=max_restarts).launch(train, str(folder))
-    until(lambda: at_step(folder) >= least, patience(30), f"step {least}")
+    until(lambda: at_step(folder) >= least, f"step {least}", patience(30))
     return run
 
 
@@ -91,12 +91,12 @@ def test_a_cable_that_is_unplugged_for_20_seconds_costs_time_and_nothing_else(th
         run = begin(alloc, tmp_path)
         agents, before, begun = found.agents(), at_step(tmp_path), time.monotonic()
         network.unplug("n3")
-        until(lambda: "node n3: silent for" in alloc.info["missing"], 5, "a word about the silent node")
+        until(lambda: "node n3: silent for" in alloc.info["missing"], "a word about the silent node", 5)
         assert "node n1" not in alloc.info["missing"] and "node n2" not in alloc.info["missing"]
         time.sleep(max(0., begun + 20 - time.monotonic()))  # the cable's time, nobody waits for anything
         assert "node n3: silent for" in alloc.info["missing"] and run.status == "running" and at_step(tmp_path) <= before + 3
         network.plug_in("n3")
-        until(lambda: at_step(tmp_path) > before + 10, patience(15), "more steps")
+        until(lambda: at_step(tmp_path) > before + 10, "more steps", patience(15))
         (tmp_path/"enough").touch()
         complete(run, run.results(patience(20)))
         assert run.record.attempt == 0 and found.agents() == agents and not alloc.info["missing"]
@@ -107,12 +107,12 @@ def test_a_node_that_is_cut_off_for_longer_is_lost_and_the_run_goes_on_when_it_i
     with three() as (alloc, found):
         run, family = begin(alloc, tmp_path, max_restarts=1), found.family("n3")
         network.cut("n3")
-        until(lambda: run.record.restarts, patience(9), "the loss of a node")
+        until(lambda: run.record.restarts, "the loss of a node", patience(9))
         assert "node n3 was lost (silent for" in run.record.restarts[0]["reason"] and "node n3: silent for" in alloc.info["missing"]
         assert all(p.alive() for p in family), "the agent that was cut off hopes for a while longer"
         network.mend("n3")
         assert not all_gone(family, patience(10)), "it and its ranks end when it hears what has happened"
-        until(lambda: alloc.info["state"] == "running" and not alloc.info["missing"] and len(alloc.info["ranks"]) == 3, patience(20), "three ranks")
+        until(lambda: alloc.info["state"] == "running" and not alloc.info["missing"] and len(alloc.info["ranks"]) == 3, "three ranks", patience(20))
         (tmp_path/"enough").touch()
         results = run.results(patience(20))
         complete(run, results)
@@ -124,15 +124,15 @@ def test_with_fewer_ranks_the_run_goes_on_at_once_and_who_is_cut_off_ends_by_its
     with three(min_ranks=2) as (alloc, found):
         run, family = begin(alloc, tmp_path, max_restarts=1), found.family("n3")
         network.cut("n3")
-        until(lambda: run.record.restarts and run.record.world_size == 2, patience(12), "two ranks")
+        until(lambda: run.record.restarts and run.record.world_size == 2, "two ranks", patience(12))
         before = at_step(tmp_path)
-        until(lambda: at_step(tmp_path) > before + 5, patience(8), "more steps")
+        until(lambda: at_step(tmp_path) > before + 5, "more steps", patience(8))
         assert not all_gone(family, patience(10)), "twice the silence, then nobody could stop its ranks any more"
         assert "the supervisor was silent for" in (found.folder/"agent-n3.log").read_text() and "node n3" in alloc.info["missing"]
         (tmp_path/"enough").touch()
         complete(run, run.results(patience(20)), ranks=2)
         network.mend("n3")
-        until(lambda: not alloc.info["missing"], patience(20), "the node's return")
+        until(lambda: not alloc.info["missing"], "the node's return", patience(20))
         alloc.restart()
         assert len(alloc.launch(os.getpid).results(patience(30))) == 3
 

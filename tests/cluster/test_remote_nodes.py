@@ -14,7 +14,7 @@ import pytest
 from support.hosts import all_gone, hosts
 from support.isolation import patience
 from support.live_kernel import Kernel
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationError, BenchError
@@ -36,12 +36,12 @@ def two() -> Iterator:
 
 @pytest.fixture
 def alloc(two):
-    until(lambda: two[0].info["state"] == "idle" and not two[0].info["missing"], patience(30), "idle")
+    until(lambda: two[0].info["state"] == "idle" and not two[0].info["missing"], "idle", patience(30))
     return two[0]
 
 
 def reached(folder: Path, count: int) -> None:
-    until(lambda: len(list(folder.glob("there-*"))) == count, patience(30), f"{count} ranks that are there")
+    until(lambda: len(list(folder.glob("there-*"))) == count, f"{count} ranks that are there", patience(30))
 
 
 def train(folder: str, steps: int, hold: int, every: int = 10) -> tuple[int, int]:
@@ -191,8 +191,8 @@ def test_who_has_not_the_keys_gets_nothing_and_is_not_heard(alloc, two, tmp_path
     # the same words from somebody who has the keys are heard
     before = len(lb.runs())
     assert answered((keys.server, keys.public, keys.secret), ports["clients"])
-    until(lambda: len(lb.runs()) == before + 1, patience(10), "its run")
-    until(spent.exists, patience(20), "the function of somebody with the keys")
+    until(lambda: len(lb.runs()) == before + 1, "its run", patience(10))
+    until(spent.exists, "the function of somebody with the keys", patience(20))
 
 
 def test_a_client_with_other_keys_gets_no_answer_and_says_so(alloc, two):
@@ -307,10 +307,10 @@ def test_a_run_with_fewer_ranks_goes_on_at_once_and_later_with_all_again(tmp_pat
         reached(tmp_path, 2)
         hold.touch()
         os.kill(found.agents()["n2"].pid, signal.SIGKILL)
-        until((tmp_path/"there-1-0").exists, patience(8), "the run with one rank, while its other node is away")
+        until((tmp_path/"there-1-0").exists, "the run with one rank, while its other node is away", patience(8))
         assert "node n2" in alloc.info["missing"] and run.record.world_size == 1 and "node n2 was lost" in run.record.restarts[0]["reason"]
         hold.unlink()
-        until(lambda: not alloc.info["missing"], patience(15), "the node's return")
+        until(lambda: not alloc.info["missing"], "the node's return", patience(15))
         assert run.record.world_size == 1, "a run in progress is left alone"
         (tmp_path/"die-1").touch()
         assert run.results(patience(40)) == [[2] * 10 + [1] * 10 + [2] * 10] * 2
@@ -324,10 +324,10 @@ def test_points_of_a_killed_agent_are_kept(tmp_path):
         reached(tmp_path, 2)
         os.kill(agent.pid, signal.SIGSTOP)
         (tmp_path/"go").touch()
-        until(lambda: len(list(tmp_path.glob("logged-*"))) == 2, patience(20), "logged points")
+        until(lambda: len(list(tmp_path.glob("logged-*"))) == 2, "logged points", patience(20))
         os.kill(agent.pid, signal.SIGKILL)
         assert run.wait(patience(20)).status == "failed" and "node n2 was lost" in run.record.reason
-        until(lambda: steps(run, 1) == list(range(500)), patience(10), "the points of the lost rank")
+        until(lambda: steps(run, 1) == list(range(500)), "the points of the lost rank", patience(10))
         assert steps(run, 0) == list(range(500))
 
 
@@ -347,7 +347,7 @@ def test_a_stopped_agent_is_named_then_lost_and_its_successor_ends_it(tmp_path, 
         reached(tmp_path, 2)
         family = found.family("n2")
         os.kill(family[0].pid, signal.SIGSTOP)
-        until(lambda: "node n2: silent for" in found.file()["missing"], patience(5), "a word about the silent node")
+        until(lambda: "node n2: silent for" in found.file()["missing"], "a word about the silent node", patience(5))
         assert run.results(patience(40)) == [(20, 2)] * 2 and "node n2 was lost (silent for" in run.record.restarts[0]["reason"]
         assert not all_gone(family, patience(5)), "nobody stands on the node beside the new ranks"
         assert [steps(run, rank) for rank in range(2)] == [list(range(40))] * 2
@@ -357,10 +357,10 @@ def test_an_agent_that_cannot_stay_is_named_and_asked_for_again(two, alloc):
     path, found = two[1].folder/"keys.json", two[1]
     path.chmod(0o644)
     os.kill(found.agents()["n2"].pid, signal.SIGKILL)
-    until(lambda: "keys.json is not trusted" in found.file()["missing"], patience(10), "why the node does not come back")
+    until(lambda: "keys.json is not trusted" in found.file()["missing"], "why the node does not come back", patience(10))
     assert found.file()["missing"].startswith("node n2: ")
     path.chmod(0o600)
-    until(lambda: not alloc.info["missing"], patience(15), "the node's return")
+    until(lambda: not alloc.info["missing"], "the node's return", patience(15))
     assert alloc.launch(os.getpid).wait(patience(30)).status == "done"
 
 
@@ -374,7 +374,7 @@ def test_a_killed_supervisor_takes_agents_and_ranks_along_and_no_point_is_lost(t
         everybody = [p for node in ("n1", "n2") for p in found.family(node)]
         os.kill(found.process.pid, signal.SIGSTOP)
         (tmp_path/"go").touch()
-        until(lambda: len(list(tmp_path.glob("logged-*"))) == 2, patience(20), "logged points")
+        until(lambda: len(list(tmp_path.glob("logged-*"))) == 2, "logged points", patience(20))
         os.kill(found.process.pid, signal.SIGKILL)
         found.process.wait()
         assert not all_gone(everybody, patience(10)) and not any(p.exists() for p in found.places)
@@ -404,7 +404,7 @@ def test_a_hundred_simulated_nodes():
         lines = shown.getvalue().splitlines()
         assert lines[0] == f"[0-99] {LINE}" and len(lines) == 2 and f"run {run.id}" in lines[1]
         run = alloc.launch(hold)
-        until(lambda: sum(p.stat().st_size > 0 for p in (run.directory/"logs").glob("rank-*.log")) == 100, patience(10), "100 ranks that have begun")
+        until(lambda: sum(p.stat().st_size > 0 for p in (run.directory/"logs").glob("rank-*.log")) == 100, "100 ranks that have begun", patience(10))
         assert len(alloc.info["ranks"]) == 100 and run.stop(timeout=patience(10)).status == "stopped"
         assert alloc.launch(steps).wait(patience(10)).status == "done" and not alloc.info["missing"]
         alloc.release()

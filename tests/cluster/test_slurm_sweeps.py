@@ -10,7 +10,7 @@ import pytest
 from support.headless_notebooks import read_text, write_notebook
 from support.isolation import patience
 from support.slurm_cluster import SlurmCluster
-from ranks.test_allocations import until
+from support.waiting import until
 from house.test_cli import bench
 
 import lepton_bench as lb
@@ -76,12 +76,12 @@ def test_a_killed_driver_and_the_next_one(tmp_path: Path, cluster: SlurmCluster)
     "What runs goes on, what waits waits; the next start takes in what was done meanwhile, and does nothing twice."
     notebook, space = write_notebook(tmp_path/"train.ipynb", "x = 0", WAITS), {"x": [0, 1, 2, 3]}
     sweep = lb.sweep(notebook, space, engine="slurm", parallel=2)
-    until(lambda: len(begun(tmp_path)) == 2 and status(sweep)[:2] == ["running"]*2, patience(30), "two sets run")
+    until(lambda: len(begun(tmp_path)) == 2 and status(sweep)[:2] == ["running"]*2, "two sets run", patience(30))
     os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
-    until(lambda: sweep.status == "lost", patience(5))
+    until(lambda: sweep.status == "lost", timeout=patience(5))
     assert "slurm had 4 sets then. sweep.resume()" in repr(sweep)
     (tmp_path/"go-0").touch()
-    until(lambda: len(begun(tmp_path)) == 3, patience(30), "the third set begins, without a driver")
+    until(lambda: len(begun(tmp_path)) == 3, "the third set begins, without a driver", patience(30))
     assert status(sweep)[0] == "running", "nobody has taken it in"
     before = {s.index: s.run for s in sweep.sets}
     with pytest.raises(BenchError, match="sets were done or begun. changed="):
@@ -90,7 +90,7 @@ def test_a_killed_driver_and_the_next_one(tmp_path: Path, cluster: SlurmCluster)
     write_notebook(notebook, "x = 0", WAITS)
     again = lb.sweep(notebook, space, engine="slurm", parallel=2)
     assert again.id == sweep.id and len(jobs(cluster)) == 3
-    until(lambda: status(again) == ["done", "running", "running", "waiting"], patience(20), "what was done is known")
+    until(lambda: status(again) == ["done", "running", "running", "waiting"], "what was done is known", patience(20))
     assert again.sets[0].values == {"x": 0}
     (tmp_path/"go").touch()
     assert again.wait(patience(60)).status == "done" and [s.values for s in again.sets] == [{"x": x} for x in range(4)]
@@ -101,20 +101,20 @@ def test_a_killed_driver_and_the_next_one(tmp_path: Path, cluster: SlurmCluster)
 def test_what_a_dead_driver_has_left_is_run_here_or_stopped(tmp_path: Path, cluster: SlurmCluster) -> None:
     notebook, space = write_notebook(tmp_path/"train.ipynb", "x = 0", WAITS), {"x": [0, 1]}
     sweep = lb.sweep(notebook, space, engine="slurm")
-    until(lambda: len(begun(tmp_path)) == 2, patience(30), "two sets run")
+    until(lambda: len(begun(tmp_path)) == 2, "two sets run", patience(30))
     os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
     (tmp_path/"go-0").touch()
-    until(lambda: len(jobs(cluster)) == 1, patience(30), "one of them ends")
+    until(lambda: len(jobs(cluster)) == 1, "one of them ends", patience(30))
     here = lb.sweep(notebook, space, devices_each=0)
     assert here.id == sweep.id and not jobs(cluster) and here.sets[0].values == {"x": 0}
-    until(lambda: begun(tmp_path).count("1") == 2, patience(30), "the other one runs here")
+    until(lambda: begun(tmp_path).count("1") == 2, "the other one runs here", patience(30))
     assert here.stop().status == "stopped" and sorted(begun(tmp_path)) == ["0", "1", "1"]
     sweep = lb.sweep(notebook, space, engine="slurm")
-    until(lambda: begun(tmp_path).count("1") == 3, patience(30), "and there again")
+    until(lambda: begun(tmp_path).count("1") == 3, "and there again", patience(30))
     os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
-    until(lambda: sweep.status == "lost", patience(5))
+    until(lambda: sweep.status == "lost", timeout=patience(5))
     sweep.stop()
-    until(lambda: not jobs(cluster) and read_run(runs_directory()/sweep.sets[1].run).status == "stopped", patience(10), "nothing goes on")
+    until(lambda: not jobs(cluster) and read_run(runs_directory()/sweep.sets[1].run).status == "stopped", "nothing goes on", patience(10))
 
 
 def test_a_driver_that_dies_before_it_hears_of_its_job(tmp_path: Path, cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,10 +130,10 @@ def test_a_driver_that_dies_before_it_hears_of_its_job(tmp_path: Path, cluster: 
     with monkeypatch.context() as patched:
         patched.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
         sweep = lb.sweep(notebook, {"x": [0, 1]}, engine="slurm")
-        until(lambda: sweep.status == "lost", patience(30), "the driver was killed")
+        until(lambda: sweep.status == "lost", "the driver was killed", patience(30))
     assert "sbatch says: sbatch: error: no more jobs today" in sweep.logs() and [(s.job, s.array) for s in sweep.sets] == [("", 1)]*2
     again = lb.sweep(notebook, {"x": [0, 1]}, engine="slurm")
-    until(lambda: status(again) == ["running"]*2, patience(20), "they run")
+    until(lambda: status(again) == ["running"]*2, "they run", patience(20))
     assert {s.job.partition("_")[0] for s in again.sets} == {(tmp_path/"job").read_text().strip()}
     (tmp_path/"go").touch()
     assert again.wait(patience(60)).status == "done" and sorted(begun(tmp_path)) == ["0", "1"]
@@ -142,25 +142,25 @@ def test_a_driver_that_dies_before_it_hears_of_its_job(tmp_path: Path, cluster: 
 def test_cancelled_requeued_and_stopped(tmp_path: Path, cluster: SlurmCluster) -> None:
     notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", WAITS)
     sweep = lb.sweep(notebook, {"x": [0, 1, 2, 3]}, engine="slurm", parallel=3)
-    until(lambda: status(sweep) == ["running"]*3 + ["waiting"] and len(begun(tmp_path)) == 3, patience(30), "three sets run")
+    until(lambda: status(sweep) == ["running"]*3 + ["waiting"] and len(begun(tmp_path)) == 3, "three sets run", patience(30))
     cluster.command("scancel", sweep.sets[1].job)
-    until(lambda: status(sweep)[1] == "stopped", patience(30))
+    until(lambda: status(sweep)[1] == "stopped", timeout=patience(30))
     assert sweep.sets[1].reason == f"its job {sweep.sets[1].job} was cancelled (scancel)"
-    until(lambda: read_run(runs_directory()/sweep.sets[1].run).reason == sweep.sets[1].reason, patience(5), "its run says so, too")
-    until(lambda: len(begun(tmp_path)) == 4, patience(30), "the last set has its turn")
+    until(lambda: read_run(runs_directory()/sweep.sets[1].run).reason == sweep.sets[1].reason, "its run says so, too", patience(5))
+    until(lambda: len(begun(tmp_path)) == 4, "the last set has its turn", patience(30))
 
     cluster.command("scontrol", "requeue", sweep.sets[0].job)
     cluster.wait(lambda: jobs(cluster).get(sweep.sets[0].job) in ("PENDING", "RUNNING"))
     cluster.command("scontrol", "update", f"JobId={sweep.sets[0].job}", "StartTime=now", check=False)  # Slurm would wait two minutes
-    until(lambda: begun(tmp_path).count("0") == 2, patience(30), "the requeued set runs once more")
-    until(lambda: status(sweep)[0] == "running", patience(10))
+    until(lambda: begun(tmp_path).count("0") == 2, "the requeued set runs once more", patience(30))
+    until(lambda: status(sweep)[0] == "running", timeout=patience(10))
     record = read_run(runs_directory()/sweep.sets[0].run)
     assert (record.attempt, record.restarts[0]["reason"]) == (1, f"its job {sweep.sets[0].job} was requeued") and sweep.sets[0].attempts == 1
 
     (tmp_path/"go-0").touch()
-    until(lambda: status(sweep)[0] == "done", patience(30))
+    until(lambda: status(sweep)[0] == "done", timeout=patience(30))
     assert get_run(sweep.sets[2].run).stop().status == "stopped", "one set alone"
-    until(lambda: status(sweep)[2] == "stopped", patience(30))
+    until(lambda: status(sweep)[2] == "stopped", timeout=patience(30))
     assert sweep.stop().status == "stopped" and status(sweep) == ["done", "stopped", "stopped", "stopped"]
     assert read_run(runs_directory()/sweep.sets[3].run).status == "stopped" and sweep.record.reason == "stopped after 1 of 4 sets"
     (tmp_path/"go").touch()

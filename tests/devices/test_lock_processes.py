@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from support.live_kernel import Kernel
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationTimeout
@@ -33,17 +33,17 @@ pytestmark = pytest.mark.simulated(1)
 
 
 def named_and_freed(path: Path) -> None:
-    until(lambda: (h := holder_of("sim-0")) and h.state == "quarantined", 40, "the quarantine")
+    until(lambda: (h := holder_of("sim-0")) and h.state == "quarantined", "the quarantine", 40)
     pid = int(path.read_text())
     try:
         advice = f"kill {pid} frees it"
-        until(lambda: advice in holder_of("sim-0").kept_by, 10, "the daemon's number")
+        until(lambda: advice in holder_of("sim-0").kept_by, "the daemon's number", 10)
         assert re.search(rf"process {pid} \(\S+.*\) still has it: {advice}", repr(lb.devices()))
         assert advice in subprocess.run([BENCH, "devices"], capture_output=True, text=True, timeout=30).stdout
         assert advice in device_row(inventory()[0], holder_of("sim-0"), [])["holder"]["kept_by"]
         with pytest.raises(AllocationTimeout, match=advice): lb.allocate(1, timeout=.5)
     finally: os.kill(pid, signal.SIGKILL)
-    until(lambda: holder_of("sim-0") is None, 10, "the free device")
+    until(lambda: holder_of("sim-0") is None, "the free device", 10)
 
 
 def test_of_a_kernel_while_its_server_lives(tmp_path):
@@ -51,7 +51,7 @@ def test_of_a_kernel_while_its_server_lives(tmp_path):
     kernel = Kernel(name="lepton-1")
     try:
         kernel.run(DAEMON.format(path=str(tmp_path/"pid")))
-        until(lambda: (tmp_path/"pid").exists() and (tmp_path/"pid").read_text(), 20)
+        until(lambda: (tmp_path/"pid").exists() and (tmp_path/"pid").read_text(), timeout=20)
         assert holder_of("sim-0").state == "held" and not holder_of("sim-0").kept_by
     finally: kernel.close()
     named_and_freed(tmp_path/"pid")

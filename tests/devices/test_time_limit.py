@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.api.allocate import take_once
@@ -44,9 +44,9 @@ def test_a_run_is_stopped_in_time_for_the_devices_to_be_back(tmp_path):
     assert began + 6 <= holder.ends <= time.time() + 6 and alloc.info["ends"] == pytest.approx(holder.ends, abs=1)
     assert ", until " in repr(alloc) and ", until " in repr(lb.allocations()) and lb.allocate(2, time=6) is alloc
     run, waiting = alloc.launch(long_run, str(tmp_path/"saved")), alloc.launch(long_run, str(tmp_path/"never"))
-    until(lambda: "given back in" in repr(alloc), 6, "a warning before the end")
+    until(lambda: "given back in" in repr(alloc), "a warning before the end", 6)
     run.wait()
-    until(lambda: not alloc.alive, 10, "the release")
+    until(lambda: not alloc.alive, "the release", 10)
     assert time.time() < holder.ends and not holder_of(alloc.device_ids[0])
     assert run.status == "stopped" and (tmp_path/"saved").exists() and "time=6" in run.record.reason and "time=6" in str(lb.runs())
     assert any("given back in" in text for text in run.record.extra.get("warnings", [])), run.record.extra
@@ -57,13 +57,13 @@ def test_a_run_that_does_not_listen_is_killed_in_time():
     alloc = lb.allocate(1, time=3)
     ends = holder_of(alloc.device_ids[0]).ends
     run = alloc.launch(deaf_run)
-    until(lambda: not alloc.alive, 10, "the release")
+    until(lambda: not alloc.alive, "the release", 10)
     assert time.time() < ends + .5 and run.status == "stopped" and "time=3" in run.record.reason
 
 
 def test_an_idle_one_is_given_back_too():
     alloc = lb.allocate(1, time=1)
-    until(lambda: not alloc.alive, 5, "the release")
+    until(lambda: not alloc.alive, "the release", 5)
     assert not holder_of("sim-0")
 
 
@@ -77,10 +77,10 @@ def test_a_short_request_goes_past_one_that_waits_and_a_long_one_does_not():
     asked = []
     try:
         asked.append(ask("4", "name='head'"))
-        until(lambda: waits("head"), 30, "the head in line")
+        until(lambda: waits("head"), "the head in line", 30)
         asked.append(ask("1", "name='silent'"))
         asked.append(ask("1", "name='long'", "time=9000"))
-        until(lambda: waits("silent") and waits("long"), 30, "two more in line")
+        until(lambda: waits("silent") and waits("long"), "two more in line", 30)
         asked.append(short := ask("1", "name='short'", "time=60"))
         assert granted(short)
         assert waits("head") and waits("silent") and waits("long")
@@ -122,8 +122,8 @@ def saving_run(total: int) -> None:
 def test_a_run_that_has_stepped_aside_comes_back_with_the_rest_of_its_time():
     alloc = lb.allocate(3, name="patient", time=600)
     run = alloc.options(preemptible=True).launch(saving_run, 60)
-    until(lambda: run.record.checkpoint, 30, "a checkpoint")
-    with lb.allocate(2, preempt=True, name="urgent"): until(lambda: run.status == "waiting", 30, "it has made room")
+    until(lambda: run.record.checkpoint, "a checkpoint", 30)
+    with lb.allocate(2, preempt=True, name="urgent"): until(lambda: run.status == "waiting", "it has made room", 30)
     assert run.wait(60).status == "done" and run.record.attempt == 1
     info = lb.attach("patient").info
     assert 500 < info["time"] < 600 and info["ends"] <= time.time() + info["time"]

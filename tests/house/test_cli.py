@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 
@@ -70,14 +70,14 @@ def test_detach_logs_plot_stop(script, tmp_path):
     done = bench("launch", "-n", 2, "--name", "background", "--detach", script, "slow")
     assert done.returncode == 0, done
     run = done.stdout.split()[1]
-    until(lambda: "hello" in bench("logs", run).stdout and lb.get_run(run).metrics().num_rows == 20, 30, "output and metrics")
+    until(lambda: "hello" in bench("logs", run).stdout and lb.get_run(run).metrics().num_rows == 20, "output and metrics", 30)
     (listed,) = json.loads(bench("allocations", "--json").stdout)
     assert listed["name"] == "background" and listed["run"] == run and "background" in bench("allocations").stdout
     assert bench("logs", run, "--rank", 1).stdout.startswith("hello")
     picture = tmp_path/"loss.png"
     assert bench("plot", run, "loss", "-o", picture).returncode == 0 and picture.read_bytes()[:4] == b"\x89PNG"
     assert bench("stop", run).stdout.strip().endswith("stopped")
-    until(lambda: not lb.allocations(), 15, "the release of a detached allocation whose run has ended")
+    until(lambda: not lb.allocations(), "the release of a detached allocation whose run has ended", 15)
 
 
 def test_logs_follow_until_the_end(tmp_path):
@@ -85,7 +85,7 @@ def test_logs_follow_until_the_end(tmp_path):
     run = bench("launch", "--detach", tmp_path/"short.py").stdout.split()[1]
     followed = bench("logs", "-f", run).stdout.splitlines()
     assert [x for x in followed if x.startswith("line")] == [f"line {i}" for i in range(5)] and "done" in followed[-1]
-    until(lambda: not lb.allocations(), 15)
+    until(lambda: not lb.allocations(), timeout=15)
 
 
 @pytest.mark.parametrize("how, presses", [("slow", 1), ("deaf", 2)])
@@ -93,7 +93,7 @@ def test_control_c_stops_and_a_second_one_kills(script, how, presses, monkeypatc
     monkeypatch.setenv("LEPTON_BENCH_STOP_GRACE", "1000")  # only the second interrupt can end a deaf run
     process = subprocess.Popen([BENCH, "launch", "-n", "2", str(script), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
-    until(lambda: "deaf now" in process.stdout.readline() if how == "deaf" else "hello" in process.stdout.readline(), 40, "output")
+    until(lambda: "deaf now" in process.stdout.readline() if how == "deaf" else "hello" in process.stdout.readline(), "output", 40)
     process.send_signal(signal.SIGINT)
     if presses == 2:
         assert "Ctrl-C again kills" in process.stderr.readline()
@@ -153,26 +153,26 @@ def test_waiting_in_a_log_says_for_whom_once_and_control_c_ends_it(script):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130 and "Traceback" not in err
-        until(lambda: [a["name"] for a in lb.allocations()] == ["busy"], 5, "the end of the request")
+        until(lambda: [a["name"] for a in lb.allocations()] == ["busy"], "the end of the request", 5)
         run.stop()
 
 
 def test_a_killed_launch_goes_on_is_listed_and_gives_back(tmp_path):
     (tmp_path/"short.py").write_text("import os, time\nprint('begun', flush=True)\nwhile not os.path.exists('go'): time.sleep(.05)\nprint('finished')")
     process = subprocess.Popen([BENCH, "launch", "-n", "2", "--name", "headless", "short.py"], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    until(lambda: "begun" in process.stdout.readline(), 40, "output")
+    until(lambda: "begun" in process.stdout.readline(), "output", 40)
     process.kill()
     process.communicate()
     (listed,) = json.loads(bench("allocations", "--json").stdout)
     assert listed["name"] == "headless"
     (tmp_path/"go").touch()
     assert "[0-1] finished" in bench("logs", "-f", listed["run"]).stdout
-    until(lambda: not lb.allocations(), 10, "the release")
+    until(lambda: not lb.allocations(), "the release", 10)
 
 
 def test_a_batch_systems_sigterm_stops_the_run(script):
     process = subprocess.Popen([BENCH, "launch", "-n", "2", str(script), "slow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until(lambda: "hello" in process.stdout.readline(), 40, "output")
+    until(lambda: "hello" in process.stdout.readline(), "output", 40)
     process.terminate()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "was stopped" in err and lb.allocations() == []

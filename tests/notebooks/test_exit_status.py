@@ -4,7 +4,7 @@ import signal
 from contextlib import contextmanager
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 from lepton_bench.kernels.forked import ForkedProcess
 from lepton_bench.processes.forkserver import fork, forkserver_path, forkservers
@@ -35,9 +35,9 @@ def busy_forkserver():
 def test_a_busy_forkserver_delays_the_status_and_does_not_change_it(forked):
     with busy_forkserver():
         os.kill(forked.pid, signal.SIGKILL)
-        until(lambda: forked._ended(0), 20, "the process has ended")
+        until(lambda: forked._ended(0), "the process has ended", 20)
         assert forked.poll() is None, "no answer is not the answer 0"
-    assert until(forked.poll, 20, "the forkserver answers") == -signal.SIGKILL
+    assert until(forked.poll, "the forkserver answers", 20) == -signal.SIGKILL
     assert forked.known and forked.wait(1) == -signal.SIGKILL
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.live_kernel import Kernel
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.kernels.forked import KERNELS
@@ -107,7 +107,7 @@ def test_the_environment_is_the_askers(new_kernel, tmp_path):
 def test_interrupt_restart_shutdown(new_kernel, tmp_path):
     kernel = new_kernel(name="lepton", cwd=tmp_path)
     id = kernel.client.execute("import time\nopen('looping', 'w')\nwhile True: time.sleep(.01)")
-    until((tmp_path/"looping").exists, 30)
+    until((tmp_path/"looping").exists, timeout=30)
     kernel.interrupt()
     reply = kernel.client.get_shell_msg(timeout=20)
     while reply["parent_header"].get("msg_id") != id: reply = kernel.client.get_shell_msg(timeout=20)
@@ -135,7 +135,7 @@ def test_fast_restarts_keep_the_device(new_kernel):
     assert len(pids) == 6 and kernel.run("print(1)").strip() == "1" and not any(ProcessId.of(pid).alive() for pid in pids - {kernel.pid})
     assert [d.holder is None for d in lb.devices()] == [False, True]
     kernel.close()
-    until(free, 10, "the device is free")
+    until(free, "the device is free", 10)
 
 
 @pytest.mark.parametrize("code, status", [("import os; os.kill(os.getpid(), 9)", -9), ("import os; os._exit(5)", 5)])
@@ -163,8 +163,8 @@ time.sleep(1000)
     asker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     kernel = ProcessId.of(int(asker.stdout.readline()))
     asker.kill(); asker.wait()
-    until(lambda: not kernel.alive(), 5, "the kernel's end")
-    until(free, 5, "a free device")
+    until(lambda: not kernel.alive(), "the kernel's end", 5)
+    until(free, "a free device", 5)
 
 
 def test_the_stock_way(plain, new_kernel, monkeypatch, caplog):
@@ -177,7 +177,7 @@ def test_the_stock_way(plain, new_kernel, monkeypatch, caplog):
     assert kernel.value("__import__('os').getppid()") == os.getpid() and holder().process.pid == kernel.pid
     assert kernel.run("import lepton_bench as lb\nwith lb.allocate(1) as a: print(a.device_ids)").strip().splitlines()[-1] == "['sim-0']"
     kernel.close()
-    until(free, 5, "a free device")
+    until(free, "a free device", 5)
     monkeypatch.delenv("LEPTON_BENCH_FORKSERVER")
     from lepton_bench.kernels.provisioner import LeptonProvisioner
     monkeypatch.setattr(LeptonProvisioner, "last_key", "another")
@@ -199,13 +199,13 @@ def test_a_device_from_before_the_start_to_the_end(new_kernel, tmp_path):
     kernel.client.wait_for_ready(timeout=60)
     assert holder().process.pid == kernel.pid != before
     os.kill(kernel.pid, signal.SIGKILL)
-    until(lambda: not kernel.manager.is_alive(), 10)
+    until(lambda: not kernel.manager.is_alive(), timeout=10)
     assert holder() is not None, "whoever restarts it finds the device still his"
     kernel.manager.restart_kernel()
     kernel.client.wait_for_ready(timeout=60)
     assert holder().process.pid == kernel.pid and kernel.run("print(2)").strip() == "2"
     kernel.close()
-    until(free, 5, "a free device")
+    until(free, "a free device", 5)
 
 
 def test_it_waits_for_its_device_and_a_request_that_cannot_be_met_fails(new_kernel):
@@ -237,7 +237,7 @@ def test_it_waits_for_its_device_and_a_request_that_cannot_be_met_fails(new_kern
     loop = asyncio.new_event_loop()  # asyncio.run would leave the main thread without one, which other tests want
     try: assert loop.run_until_complete(wait()).startswith("kernel ")
     finally: loop.close()
-    until(free, 5, "free devices")
+    until(free, "free devices", 5)
 
 
 def test_an_allocation_stands_on_the_kernels_devices(new_kernel):
@@ -253,7 +253,7 @@ def test_an_allocation_stands_on_the_kernels_devices(new_kernel):
     assert holder().process.pid == kernel.pid and holder("sim-1") is None, "one is the kernel's own, the other free"
     assert "cuda" in kernel.run("lb.allocate(1, kind='cuda')", check=False)
     kernel.close()
-    until(free, 5, "free devices")
+    until(free, "free devices", 5)
 
 
 def test_a_run_survives_the_kernel_on_whose_device_it_is(new_kernel, tmp_path):
@@ -269,14 +269,14 @@ def train(stop):
 run = lb.allocate(1, name="lasting").launch(train, {str(tmp_path/"stop")!r})
 print(run.id)""").split()[-1]
     run = get_run(id)
-    until(lambda: run.metrics().num_rows > 5, 20)
+    until(lambda: run.metrics().num_rows > 5, timeout=20)
     kernel.kill()
-    until(lambda: not kernel.manager.is_alive(), 10)
+    until(lambda: not kernel.manager.is_alive(), timeout=10)
     kernel.close()
     seen = run.metrics().num_rows
-    until(lambda: run.metrics().num_rows > seen + 20, 20, "the run goes on")
+    until(lambda: run.metrics().num_rows > seen + 20, "the run goes on", 20)
     assert holder().allocation == "lasting"
     (tmp_path/"stop").touch()
     assert run.wait(20).status == "done"
     lb.attach("lasting").release()
-    until(free, 5, "a free device")
+    until(free, "a free device", 5)

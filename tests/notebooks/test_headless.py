@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.headless_notebooks import pictures, read_text, write_notebook
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
@@ -105,21 +105,21 @@ def test_a_papermill_that_is_killed_takes_its_kernel_along(tmp_path):
     notebook = write_notebook(tmp_path/"killed.ipynb", "import os, time",
                               "open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'kernel'); time.sleep(1000)", parameters=False)
     process = start_papermill(notebook)
-    until((tmp_path/"kernel").exists, 60, "the kernel")
+    until((tmp_path/"kernel").exists, "the kernel", 60)
     kernel = ProcessId.of(int((tmp_path/"kernel").read_text()))
     process.kill(); process.wait()
-    until(lambda: not kernel.alive(), 5, "the kernel's end")
+    until(lambda: not kernel.alive(), "the kernel's end", 5)
     assert newest("killed").status == "lost"
-    until(lambda: all(d.holder is None for d in lb.devices()), 5, "a free device")
+    until(lambda: all(d.holder is None for d in lb.devices()), "a free device", 5)
 
 
 def test_stopping_one(tmp_path):
     notebook = write_notebook(tmp_path/"stopped.ipynb", "open('begun', 'w'); import time; time.sleep(1000)", parameters=False)
     process = start_papermill(notebook)
-    until((tmp_path/"begun").exists, 60, "the first cell")
+    until((tmp_path/"begun").exists, "the first cell", 60)
     assert get_run(newest("stopped").id).stop().status == "stopped"
     assert process.wait(20) != 0
-    until(lambda: not descendants(process.pid), 5)
+    until(lambda: not descendants(process.pid), timeout=5)
 
 
 def test_what_cannot_be_run(tmp_path):
@@ -148,7 +148,7 @@ lb.record("lr", lr); lb.record("name", "n")""")
         failing = alloc.launch(write_notebook(tmp_path/"bad.ipynb", "raise KeyError('no such column')", parameters=False)).wait(60)
         assert failing.status == "failed" and "no such column" in failing.record.reason
         slow = alloc.launch(write_notebook(tmp_path/"slow.ipynb", "open('begun', 'w'); import time; time.sleep(1000)", parameters=False))
-        until((tmp_path/"begun").exists, 60, "the first cell")
+        until((tmp_path/"begun").exists, "the first cell", 60)
         assert slow.stop().status == "stopped"
         assert alloc.launch(lambda: 3).results(30) == [3, 3], "the allocation goes on"
     assert all(d.holder is None for d in lb.devices())
@@ -171,6 +171,6 @@ while not os.path.exists("begun"): time.sleep(.01)
 os.kill(os.getpid(), signal.SIGKILL)""", parameters=False)
     done, _ = papermill(notebook, "--kernel", "lepton")
     assert done.returncode != 0
-    until(lambda: "bound" not in {a["name"] for a in lb.allocations()}, 15, "the end of its allocation")
-    until(lambda: all(d.holder is None for d in lb.devices()), 5, "free devices")
+    until(lambda: "bound" not in {a["name"] for a in lb.allocations()}, "the end of its allocation", 15)
+    until(lambda: all(d.holder is None for d in lb.devices()), "free devices", 5)
     assert os.path.exists(tmp_path/"begun") and signal.SIGKILL == 9

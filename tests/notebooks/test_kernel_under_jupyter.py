@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.processes.identity import ProcessId
@@ -60,7 +60,7 @@ def test_output_and_failure_show_in_the_launching_cell(kernel):
         texts.extend(m["content"]["data"]["text/plain"] for m in kernel.messages
                      if m["msg_type"] == "update_display_data" and m["content"]["transient"]["display_id"] == display)
         return any("failed" in t for t in texts)
-    until(finished, 30, "the end in the launching cell")
+    until(finished, "the end in the launching cell", 30)
     assert "[0-1] epoch 3" in texts[-1] and "# the person wrote this" in texts[-1] and "bad batch" in texts[-1] and "Cell In[" in texts[-1]
     error = kernel.run("run.result()", check=False)
     assert "# the person wrote this" in error and "RunError" in error
@@ -68,7 +68,7 @@ def test_output_and_failure_show_in_the_launching_cell(kernel):
 
 def test_the_kernel_stays_free(kernel):
     kernel.run("def busy():\n    while True: lb.log(loss=float((torch.ones(300, 300) @ torch.ones(300, 300)).sum()))\nrun = alloc.launch(busy)")
-    until(lambda: kernel.value("run.metrics().num_rows") > 10, 30)
+    until(lambda: kernel.value("run.metrics().num_rows") > 10, timeout=30)
     kernel.round_trip()
     assert kernel.value("run.status") == "running", "cells were answered beside it"
     kernel.run("run.stop()")
@@ -109,7 +109,7 @@ class Server:
         self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.token=secret", "--ServerApp.port=0",
                                          f"--ServerApp.root_dir={folder}"], stdout=self.log, stderr=self.log, start_new_session=True,
                                         env={**os.environ, "JUPYTER_RUNTIME_DIR": str(self.runtime)})
-        self.url = until(self._url, 60, "a Jupyter server")
+        self.url = until(self._url, "a Jupyter server", 60)
 
     def _url(self):
         for path in self.runtime.glob("jpserver-*.json"):
@@ -128,7 +128,7 @@ class Server:
         kernel_id = self.request("api/kernels", {"name": "python3"})["id"]
         client = BlockingKernelClient(connection_file=str(self.runtime/f"kernel-{kernel_id}.json"))
         client.load_connection_file(); client.start_channels()
-        until(lambda: answers(client), 60, "the kernel")
+        until(lambda: answers(client), "the kernel", 60)
         return client
 
 
@@ -157,10 +157,10 @@ print("RUN", run.id, os.getpid())
         assert reply["content"]["status"] == "ok", reply
         run_id, pid = next(line.split()[1:] for line in "".join(outputs).splitlines() if line.startswith("RUN"))
         kernel, run = ProcessId.of(int(pid)), lb.get_run(run_id)
-        until(lambda: run.metrics().num_rows > 100, 30, "a run under way")
+        until(lambda: run.metrics().num_rows > 100, "a run under way", 30)
         client.stop_channels()
         os.kill(kernel.pid, signal.SIGKILL)
-        until(lambda: not kernel.alive(), 5)
+        until(lambda: not kernel.alive(), timeout=5)
     finally:
         os.killpg(server.process.pid, signal.SIGKILL)  # the server and what it started
         server.process.wait(10)
@@ -170,7 +170,7 @@ print("RUN", run.id, os.getpid())
     again.run("import lepton_bench as lb\nalloc = lb.attach('survivor')\nrun = lb.runs()[0]")
     assert again.value("run.id") == run_id and again.value("run.status") == "running"
     before = run.metrics().num_rows
-    until(lambda: run.metrics().num_rows > before + 100, 30, "the run goes on")
+    until(lambda: run.metrics().num_rows > before + 100, "the run goes on", 30)
     (tmp_path/"stop").touch()
     steps = again.value("run.results(60)")
     rows = run.metrics().to_pylist()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.headless_notebooks import read_text, write_notebook
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.processes.identity import ProcessId
@@ -22,7 +22,7 @@ while not os.path.exists('go'): time.sleep(.02)"""
 def alloc():
     os.environ["LEPTON_BENCH_SIMULATED"] = "2"
     with lb.allocate(2, name="notebooks") as found: yield found
-    until(lambda: all(d.holder is None for d in lb.devices()), 10, "free devices")
+    until(lambda: all(d.holder is None for d in lb.devices()), "free devices", 10)
     del os.environ["LEPTON_BENCH_SIMULATED"]
 
 
@@ -30,7 +30,7 @@ def alloc():
 def begun(alloc, tmp_path):
     "A launched notebook that waits for a file, the process of its kernel, and the one that executes it."
     run = alloc.launch(write_notebook(tmp_path/"waits.ipynb", "x = 0", WAITS), x=1)
-    until(lambda: (tmp_path/"pids").exists() and len((tmp_path/"pids").read_text().split()) == 2, 60, "the first cell")
+    until(lambda: (tmp_path/"pids").exists() and len((tmp_path/"pids").read_text().split()) == 2, "the first cell", 60)
     return run, *(ProcessId.of(int(word)) for word in (tmp_path/"pids").read_text().split())
 
 
@@ -43,14 +43,14 @@ def test_no_rank_executes_it(alloc, begun, tmp_path):
     from_kernels = parent(executor.pid)
     assert run.wait(60).status == "done" and "begun" in run.logs() and run.record.extra["progress"]["0"] == [3, 3]
     assert from_kernels not in alloc.launch(os.getppid).results(30), "a rank would first have to import papermill and all that"
-    until(lambda: not executor.alive() and not kernel.alive(), 10, "their end")
+    until(lambda: not executor.alive() and not kernel.alive(), "their end", 10)
 
 
 def test_a_killed_executor_fails_the_run_at_once(alloc, begun):
     run, kernel, executor = begun
     os.kill(executor.pid, signal.SIGKILL)
     assert run.wait(30).status == "failed" and "was killed" in run.record.reason
-    until(lambda: not kernel.alive(), 10, "the kernel's end")
+    until(lambda: not kernel.alive(), "the kernel's end", 10)
     assert alloc.launch(lambda: 3).results(30) == [3, 3], "the allocation goes on"
 
 
@@ -58,14 +58,14 @@ def test_a_stop_reaches_the_kernel(alloc, begun):
     run, kernel, executor = begun
     assert run.stop().status == "stopped"
     with pytest.raises(RunStopped): run.result()
-    until(lambda: not executor.alive() and not kernel.alive(), 10, "their end")
+    until(lambda: not executor.alive() and not kernel.alive(), "their end", 10)
 
 
 def test_fresh_ranks_leave_no_notebook_behind(alloc, begun):
     run, kernel, executor = begun
     run.stop(kill=True)
     alloc.restart()
-    until(lambda: not executor.alive() and not kernel.alive(), 10, "their end")
+    until(lambda: not executor.alive() and not kernel.alive(), "their end", 10)
     assert alloc.launch(lambda: 3).results(30) == [3, 3]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.live_kernel import Kernel
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.processes.identity import ProcessId

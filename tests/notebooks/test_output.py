@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.errors import AllocationError, BenchError
@@ -120,9 +120,9 @@ def test_progress_shows_in_a_cell_and_is_gone_at_the_end(alloc, tmp_path):
         assert told(path)
     run, cell = alloc.options(output=False).launch(train, tmp_path/"enough"), Cell()
     watch = Watch(run.directory, 2, lambda: summary_line(run), cell)
-    until(lambda: watch.step() or (cell.handle and "width:25.0%" in cell.handle.bundles[-1]["text/html"]), 20, "a bar")
+    until(lambda: watch.step() or (cell.handle and "width:25.0%" in cell.handle.bundles[-1]["text/html"]), "a bar", 20)
     assert "train: step 8 of 32 (25 %), loss 0.5" in cell.handle.bundles[-1]["text/plain"]
-    until(lambda: watch.step() or "GiB" in cell.handle.bundles[-1]["text/plain"], 20, "what the system says")
+    until(lambda: watch.step() or "GiB" in cell.handle.bundles[-1]["text/plain"], "what the system says", 20)
     (tmp_path/"enough").touch()
     until(watch.step)
     last = cell.handle.bundles[-1]
@@ -135,8 +135,8 @@ def test_a_run_that_waits_and_one_that_says_nothing(alloc, tmp_path):
     silent = Cell()
     watches = [Watch(run.directory, 2, lambda run=run: summary_line(run), out) for run, out in ((first, silent), (second, cell))]
     def shows(out, words): return [w.step() for w in watches] and out.handle and words in out.handle.bundles[-1]["text/plain"]
-    until(lambda: shows(cell, "len: waits for its turn"), 20)
-    until(lambda: shows(silent, "told: running for 2 s, 2 ranks"), 20)
+    until(lambda: shows(cell, "len: waits for its turn"), timeout=20)
+    until(lambda: shows(silent, "told: running for 2 s, 2 ranks"), timeout=20)
     (tmp_path/"enough").touch()
     until(lambda: all(w.step() for w in watches))
     assert re.fullmatch(r"run \S+ \(len\) is done in [\d.]+ s", cell.handle.bundles[-1]["text/plain"])

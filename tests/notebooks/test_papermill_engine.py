@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from support.headless_notebooks import read_text, write_notebook
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.headless.notebook_tests import check_notebooks
@@ -75,7 +75,7 @@ def test_it_says_what_it_waits_for(tmp_path):
     notebook = write_notebook(tmp_path/"waits.ipynb", "print('begun')", parameters=False)
     with lb.allocate(1, name="in-the-way"), open(tmp_path/"stderr", "w") as log:
         process = subprocess.Popen(command(notebook), stderr=log, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        said = until(lambda: (tmp_path/"stderr").read_text().count("waiting for") and (tmp_path/"stderr").read_text(), 60, "a word")
+        said = until(lambda: (tmp_path/"stderr").read_text().count("waiting for") and (tmp_path/"stderr").read_text(), "a word", 60)
         assert "in-the-way" in said and "-k lepton" in said
         assert "in-the-way" in lb.get_run(newest("waits").id).logs() and newest("waits").status == "waiting"
     assert process.wait(60) == 0 and newest("waits").status == "done"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.headless_notebooks import read_text, write_notebook
-from ranks.test_allocations import until
+from support.waiting import until
 from house.test_cli import BENCH, bench
 
 import lepton_bench as lb
@@ -38,7 +38,7 @@ def simulated(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left():
     yield
-    until(lambda: all(d.holder is None for d in lb.devices()), 10, "free devices after all sweeps")
+    until(lambda: all(d.holder is None for d in lb.devices()), "free devices after all sweeps", 10)
 
 
 def runner(sweep, index: int) -> ProcessId: return ProcessId.from_dict(read_run(runs_directory()/sweep.sets[index].run).supervisor)
@@ -115,7 +115,7 @@ lb.record("device", mine)""")
 def test_a_running_sweep_is_joined(tmp_path):
     notebook = write_notebook(tmp_path/"slow.ipynb", "x = 0", "import time; open(f'begun-{x}', 'w'); time.sleep(1000)")
     sweep = lb.sweep(notebook, {"x": [1, 2, 3, 4]}, parallel=2)
-    until((tmp_path/"begun-1").exists, 60)
+    until((tmp_path/"begun-1").exists, timeout=60)
     assert lb.sweep(notebook, {"x": [1, 2]}).id == sweep.id
     with pytest.raises(BenchError, match="goes on with other sets"): lb.sweep(notebook, {"x": [9]})
     assert sweep.stop().status == "stopped" and set(status(sweep)) == {"stopped", "waiting"}
@@ -130,22 +130,22 @@ Path(f"pid-{x}.new").write_text(str(os.getpid())); os.rename(f"pid-{x}.new", f"p
 while x and not Path("go").exists(): time.sleep(.01)
 lb.record("x", x)""")
     sweep = lb.sweep(notebook, {"x": [0, 1, 2, 3]}, parallel=3, retries=1)
-    until((tmp_path/"pid-2").exists, 60)
-    kernels = {x: ProcessId.of(int((tmp_path/f"pid-{x}").read_text())) for x in (1, 2) if until((tmp_path/f"pid-{x}").exists, 60)}
+    until((tmp_path/"pid-2").exists, timeout=60)
+    kernels = {x: ProcessId.of(int((tmp_path/f"pid-{x}").read_text())) for x in (1, 2) if until((tmp_path/f"pid-{x}").exists, timeout=60)}
     os.kill(kernels[1].pid, signal.SIGKILL)
-    restarts = until(lambda: read_run(runs_directory()/sweep.sets[1].run).restarts, 30, "the set of the killed kernel is tried again")
+    restarts = until(lambda: read_run(runs_directory()/sweep.sets[1].run).restarts, "the set of the killed kernel is tried again", 30)
     assert "killed by signal 9" in restarts[0]["reason"]
     os.kill(runner(sweep, 2).pid, signal.SIGKILL)
-    until(lambda: not kernels[2].alive(), 5, "the kernel of the killed runner ends")
-    until(lambda: (tmp_path/"pid-3").exists() and sum(s.status == "running" for s in sweep.sets) == 3, 60, "three sets run again")
+    until(lambda: not kernels[2].alive(), "the kernel of the killed runner ends", 5)
+    until(lambda: (tmp_path/"pid-3").exists() and sum(s.status == "running" for s in sweep.sets) == 3, "three sets run again", 60)
     done = sweep.sets[0]
     assert done.status == "done"
     driver, runners = ProcessId.from_dict(sweep.record.supervisor), [runner(sweep, s.index) for s in sweep.sets if s.status == "running"]
     running = [ProcessId.of(int((tmp_path/f"pid-{x}").read_text())) for x in (1, 2, 3)]
     os.kill(driver.pid, signal.SIGKILL)
-    until(lambda: not any(p.alive() for p in (*runners, *running)), 5, "everything of the killed driver ends")
+    until(lambda: not any(p.alive() for p in (*runners, *running)), "everything of the killed driver ends", 5)
     assert sweep.status == "lost"
-    until(lambda: all(d.holder is None for d in lb.devices()), 5, "free devices")
+    until(lambda: all(d.holder is None for d in lb.devices()), "free devices", 5)
     (tmp_path/"go").touch()
     again = lb.sweep(notebook, {"x": [0, 1, 2, 3]}).wait(90)
     assert again.id == sweep.id and status(again) == ["done"]*4 and [s.values["x"] for s in again.sets] == [0, 1, 2, 3]
@@ -157,8 +157,8 @@ lb.record("x", x)""")
 def test_ctrl_c_on_the_shell(tmp_path):
     write_notebook(tmp_path/"slow.ipynb", "x = 0", "import time\nif x: open(f'begun-{x}', 'w'); time.sleep(1000)")
     process = subprocess.Popen([BENCH, "sweep", "slow.ipynb", "-p", "x=0,1,2"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until((tmp_path/"begun-1").exists, 60)
-    until(lambda: any(r.kind == "notebook" and r.cwd == str(tmp_path) and r.status == "done" for r in list_runs(10)), 60, "the first set's end")
+    until((tmp_path/"begun-1").exists, timeout=60)
+    until(lambda: any(r.kind == "notebook" and r.cwd == str(tmp_path) and r.status == "done" for r in list_runs(10)), "the first set's end", 60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "stopping" in err
@@ -240,7 +240,7 @@ def test_a_sweep_outlives_the_kernel_that_started_it(tmp_path, new_kernel):
                    "while not os.path.exists('go'): time.sleep(.01)\nlb.record('x', x)")
     kernel = new_kernel(cwd=tmp_path)
     id = kernel.run("import lepton_bench as lb\nsweep = lb.sweep('lasting.ipynb', {'x': [1, 2]})\nprint(sweep.id)").split()[-1]
-    until((tmp_path/"begun-1").exists, 60)
+    until((tmp_path/"begun-1").exists, timeout=60)
     kernel.kill()
     (tmp_path/"go").touch()
     sweep = get_run(id).wait(60)
@@ -265,7 +265,7 @@ def test_a_notebook_that_is_edited_or_deleted_meanwhile_is_run_as_it_was(tmp_pat
 def test_an_output_folder_that_is_deleted_meanwhile_is_made_again(tmp_path):
     notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", "import time\nfrom pathlib import Path\nwhile x and not Path('go').exists(): time.sleep(.01)")
     sweep = lb.sweep(notebook, {"x": [0, 1, 2]}, parallel=1, devices_each=0)
-    until(lambda: sweep.sets[0].status == "done", 60)
+    until(lambda: sweep.sets[0].status == "done", timeout=60)
     shutil.rmtree(tmp_path/"train-sweep")
     (tmp_path/"go").touch()
     sweep.wait(60)
@@ -298,11 +298,11 @@ def test_resume_in_the_moment_after_the_driver_was_killed(tmp_path):
     "Its runners still have the lock then; they are not a sweep that goes on."
     notebook = write_notebook(tmp_path/"train.ipynb", "x = 0", "import time\nfrom pathlib import Path\nwhile not Path('go').exists(): time.sleep(.01)")
     sweep = lb.sweep(notebook, {"x": [1, 2]}, devices_each=0)
-    until(lambda: "running" in status(sweep), 60)
+    until(lambda: "running" in status(sweep), timeout=60)
     os.kill(sweep.record.supervisor["pid"], signal.SIGKILL)
-    until(lambda: sweep.status == "lost", 10)
+    until(lambda: sweep.status == "lost", timeout=10)
     locks: list[int] = []
-    until(lambda: (lock := take_lock(sweep.directory)) is not None and not locks.append(lock), 10)
+    until(lambda: (lock := take_lock(sweep.directory)) is not None and not locks.append(lock), timeout=10)
     threading.Timer(.5, os.close, locks).start()  # as long as a runner takes to die
     (tmp_path/"go").touch()
     assert sweep.resume().wait(60).status == "done" and status(sweep) == ["done", "done"]
@@ -351,7 +351,7 @@ def test_sets_that_wait_for_devices_are_counted(tmp_path):
     notebook = write_notebook(tmp_path/"train.ipynb", "x = 0")
     with lb.allocate(3) as held:
         sweep = lb.sweep(notebook, {"x": [1, 2]})
-        until(lambda: "running, 0 of 2 sets done, 2 waiting for devices" in repr(sweep), 60)
+        until(lambda: "running, 0 of 2 sets done, 2 waiting for devices" in repr(sweep), timeout=60)
         held.release()
     assert sweep.wait(60).status == "done" and "waiting" not in repr(sweep)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.live_kernel import Kernel
-from ranks.test_allocations import until
+from support.waiting import until
 
 ENV = {"LEPTON_BENCH_SIMULATED": "2", "LEPTON_BENCH_STOP_GRACE": "1"}
 

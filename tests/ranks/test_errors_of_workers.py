@@ -3,7 +3,7 @@ import threading
 import time
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 
@@ -48,7 +48,7 @@ def alloc():
                                              (wait_for_a_child, "ZeroDivisionError: division by zero")])
 def test_the_error_of_a_worker_is_the_reason(alloc, function, error):
     run = alloc.options(stall_after=60., output=False).launch(function)
-    until(lambda: run.status == "stalled", 50, "stalled")  # long before its time
+    until(lambda: run.status == "stalled", "stalled", 50)  # long before its time
     record = run.record
     assert error in record.reason and error in repr(run) and error in record.extra["stall"]["error"]
     assert run.stop(60).record.reason == "stopped"
@@ -56,7 +56,7 @@ def test_the_error_of_a_worker_is_the_reason(alloc, function, error):
 
 def test_output_after_an_error_is_a_sign_of_life(alloc):
     run = alloc.options(stall_after=4., output=False).launch(compute)
-    until(lambda: run.status == "stalled", 20, "stalled")
+    until(lambda: run.status == "stalled", "stalled", 20)
     stall = run.record.extra["stall"]
     assert not run.record.reason and not stall["error"] and time.time() - stall["since"] >= 4
     run.stop(60)

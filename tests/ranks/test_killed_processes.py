@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.processes.identity import ProcessId, children, descendants, signal_process
@@ -35,7 +35,7 @@ def train_with_children():
 
 def started(run):
     def all_log(): return all(run.metrics().column("rank").to_pylist().count(rank) > 5 for rank in (0, 1))
-    until(lambda: len([x for x in run.logs().splitlines() if "CHILDREN" in x]) == 2 and all_log(), 40, "two ranks that log")
+    until(lambda: len([x for x in run.logs().splitlines() if "CHILDREN" in x]) == 2 and all_log(), "two ranks that log", 40)
 
 
 def leases_are_free(): return all(holder_of(d.id) is None for d in inventory())
@@ -87,7 +87,7 @@ def test_killing_a_rank_frees_nothing_and_leaves_nobody():
         theirs = [ProcessId.of(p) for r in ranks for p in descendants(r.pid)]
         signal_process(ranks[1], signal.SIGKILL)
         assert run.wait(20).status == "failed" and "signal 9" in run.record.reason and run.record.error["rank"] == 1
-        until(lambda: not any(p.alive() for p in theirs), 2, "the end of the children")
+        until(lambda: not any(p.alive() for p in theirs), "the end of the children", 2)
         assert all(holder_of(d).allocation == "wounded" for d in alloc.device_ids)
         assert alloc.launch(len, "ab").results(60) == [2, 2]
 
@@ -97,7 +97,7 @@ def test_an_idle_rank_that_dies_is_replaced():
         alloc.launch(len, "a").wait(60)
         before = alloc.info["ranks"]
         signal_process(ProcessId.from_dict(before["0"]), signal.SIGKILL)
-        until(lambda: not ProcessId.from_dict(before["1"]).alive(), 10, "the other rank's replacement")
+        until(lambda: not ProcessId.from_dict(before["1"]).alive(), "the other rank's replacement", 10)
         assert alloc.launch(len, "abc").results(60) == [3, 3]
 
 
@@ -112,7 +112,7 @@ def test_killing_the_shared_forkserver_hurts_nobody():
 def test_a_deleted_socket_is_bound_again():
     with lb.allocate(1, name="unplugged") as alloc:
         os.unlink(alloc.info["socket"])
-        until(lambda: os.path.exists(alloc.info["socket"]), 5, "the socket")
+        until(lambda: os.path.exists(alloc.info["socket"]), "the socket", 5)
         assert alloc.launch(len, "ab").result(60) == 2
         out = subprocess.run([sys.executable, "-c", "import lepton_bench as lb; print(lb.attach('unplugged').launch(len, 'abc').result(60))"],
                              capture_output=True, text=True, timeout=60)
@@ -153,24 +153,24 @@ def test_an_idle_allocation_of_a_dead_kernel_is_given_back():
     process = owner("deserted", LEPTON_BENCH_ORPHAN_GRACE="1")
     process.kill(); process.wait()
     assert named("deserted")
-    until(lambda: named("deserted") is None, 10, "the release")
-    until(leases_are_free, 2)
+    until(lambda: named("deserted") is None, "the release", 10)
+    until(leases_are_free, timeout=2)
 
 
 def test_a_run_outlives_its_kernel_and_then_the_allocation_goes():
     process = owner("faithful", "run", LEPTON_BENCH_ORPHAN_GRACE="0.5")
     process.kill(); process.wait()
-    run = lb.get_run(until(lambda: named("faithful")["run"], 5, "the run"))
+    run = lb.get_run(until(lambda: named("faithful")["run"], "the run", 5))
     assert run.wait(30).status == "done"
-    until(lambda: named("faithful") is None, 10, "the release")
+    until(lambda: named("faithful") is None, "the release", 10)
 
 
 def test_an_idle_allocation_of_a_living_kernel_is_warned_of_then_given_back():
     process = owner("lazy", LEPTON_BENCH_IDLE_WARNING="0.5", LEPTON_BENCH_IDLE_RELEASE="4")
     try:
-        warning = until(lambda: (named("lazy") or {}).get("warning"), 10, "the warning")
+        warning = until(lambda: (named("lazy") or {}).get("warning"), "the warning", 10)
         assert "idle" in warning and "idle_release" in warning
-        until(lambda: named("lazy") is None, 15, "the release")
+        until(lambda: named("lazy") is None, "the release", 15)
     finally: process.kill(); process.wait()
 
 
@@ -178,7 +178,7 @@ def test_a_second_process_waits_and_gets_it():
     alloc = lb.allocate(2, name="first")  # idle, but somebody else's: the other process has to wait for it
     code = "import lepton_bench as lb\na = lb.allocate(1, name='second')\nprint(a.launch(len, 'ab').result(60)); a.release()"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    until(lambda: (named("second") or {}).get("state") == "waiting", 20, "a second one that waits")
+    until(lambda: (named("second") or {}).get("state") == "waiting", "a second one that waits", 20)
     alloc.release()
     out, _ = process.communicate(timeout=60)
     assert out.strip().splitlines()[-1] == "2" and "first" in out, "it said who held the devices"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.errors import RunError
@@ -29,7 +29,7 @@ def freezer() -> Iterator[Path]:
     path = group("freezer")
     yield path
     (path/"freezer.state").write_text("THAWED")
-    until(lambda: not (path/"cgroup.procs").read_text(), 20, "the group is empty")
+    until(lambda: not (path/"cgroup.procs").read_text(), "the group is empty", 20)
     path.rmdir()
 
 
@@ -38,7 +38,7 @@ def small_memory() -> Iterator[Path]:
     path = group("memory")
     (path/"memory.limit_in_bytes").write_text(str(600 << 20))
     yield path
-    until(lambda: not (path/"cgroup.procs").read_text(), 20, "the group is empty")
+    until(lambda: not (path/"cgroup.procs").read_text(), "the group is empty", 20)
     path.rmdir()
 
 
@@ -50,7 +50,7 @@ def test_a_rank_that_cannot_be_killed_keeps_its_device_and_nothing_waits_for_eve
     def train():
         for step in range(100_000): lb.log(step=step, loss=1.); time.sleep(.01)
     run = alloc.launch(train)
-    until(lambda: run.status == "running", 20, "running")
+    until(lambda: run.status == "running", "running", 20)
     victim = alloc.info["ranks"]["1"]["pid"]
     (freezer/"cgroup.procs").write_text(str(victim))
     (freezer/"freezer.state").write_text("FROZEN")
@@ -66,7 +66,7 @@ def test_a_rank_that_cannot_be_killed_keeps_its_device_and_nothing_waits_for_eve
     with lb.allocate(2, name="others") as others:
         assert set(others.device_ids) == {"sim-0", "sim-2"} and others.launch(len, "ab").results(60) == [2, 2]
     (freezer/"freezer.state").write_text("THAWED")
-    until(lambda: not any(row.holder for row in lb.devices()), 20, "the device is free when the process is gone")
+    until(lambda: not any(row.holder for row in lb.devices()), "the device is free when the process is gone", 20)
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_the_kernel_has_no_memory_left(small_memory, monkeypatch):
         return "done"
     with lb.allocate(2, name="small") as alloc:
         run = alloc.options(max_restarts=1).launch(train)
-        until(lambda: run.status == "running", 20, "running")
+        until(lambda: run.status == "running", "running", 20)
         (small_memory/"cgroup.procs").write_text(str(alloc.info["ranks"]["1"]["pid"]))
         assert run.result(60) == "done"
         reason = run.record.restarts[0]["reason"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.errors import BenchError
@@ -33,7 +33,7 @@ def alloc() -> Iterator:
 
 @pytest.fixture(autouse=True)
 def idle(alloc) -> Iterator[None]:
-    until(lambda: alloc.info["state"] == "idle", 40, "idle")
+    until(lambda: alloc.info["state"] == "idle", "idle", 40)
     yield
 
 
@@ -157,9 +157,9 @@ def test_an_interrupted_run_sees_the_same_samples_and_ends_with_the_same_weights
 def test_a_run_whose_supervisor_was_killed_goes_on_in_an_allocation_of_another_size(ranks, tmp_path):
     first = lb.allocate(2, name="first-half")
     run = first.launch(training, str(tmp_path), .05)
-    until(lambda: list_checkpoints(run.directory), 40, "a checkpoint")
+    until(lambda: list_checkpoints(run.directory), "a checkpoint", 40)
     assert signal_process(first.supervisor, signal.SIGKILL)
-    until(lambda: run.status == "lost", 10, "lost")
+    until(lambda: run.status == "lost", "lost", 10)
     with lb.allocate(ranks, name="second-half") as second:
         again = get_run(run.id).resume(second)
         assert again.id == run.id and len(again.results(90)) == ranks
@@ -193,10 +193,10 @@ def test_two_who_resume_at_once(alloc):
     with lb.allocate(2, name="another") as other:
         run.resume(alloc)
         with pytest.raises(BenchError, match="goes on|resumed already|is waiting|is running"): get_run(run.id).resume(other)
-        until(lambda: run.status == "running", 20, "running")
+        until(lambda: run.status == "running", "running", 20)
         run.stop()
         get_run(run.id).resume(other)
-        until(lambda: run.status == "running", 20, "running again")
+        until(lambda: run.status == "running", "running again", 20)
         get_run(run.id).stop()
     assert get_run(run.id).record.attempt == 2
 
@@ -297,8 +297,8 @@ def oversleep(): time.sleep(1000)
 
 def test_the_odd_one_out_is_named(alloc):
     run = alloc.launch(hang, 3)
-    until(lambda: run.status == "running" and run.metrics().num_rows == 2, 20, "running")
-    until(lambda: "in barrier" in run.stacks(), 20, "rank 0 waits")
+    until(lambda: run.status == "running" and run.metrics().num_rows == 2, "running", 20)
+    until(lambda: "in barrier" in run.stacks(), "rank 0 waits", 20)
     found = run.stacks()
     assert found.odd == [1] and found.startswith("the others wait for rank 1") and "in oversleep" in found and len(found.groups) == 2
     os.kill(ProcessId.from_dict(alloc.info["ranks"]["0"]).pid, signal.SIGSTOP)
@@ -317,11 +317,11 @@ def test_a_stalled_run_says_so_and_where_it_stands(alloc):
         lb.log(step=2, loss=1.)
         time.sleep(3)
     run = alloc.options(stall_after=1.).launch(pauses)
-    until(lambda: run.status == "stalled", 20, "stalled")
+    until(lambda: run.status == "stalled", "stalled", 20)
     stall = run.record.extra["stall"]
     assert stall["odd"] == [1] and "in pauses" in stall["stacks"] and abs(time.time() - stall["since"]) < 10
     assert "stalled: no step and no output for" in run.logs(rank=0) and "stalled" in repr(run)
-    until(lambda: run.status == "running", 20, "it goes on")
+    until(lambda: run.status == "running", "it goes on", 20)
     assert "goes on, after" in run.logs(rank=0)
     assert run.wait(30).status == "done"
 
@@ -338,14 +338,14 @@ def test_the_shell_resumes_and_looks_at_stacks(alloc, tmp_path):
     script.write_text("import lepton_bench as lb, os, time\nprint('ranks', os.environ['WORLD_SIZE'])\nif lb.load_checkpoint() is None:\n"
                       "    lb.save_checkpoint({'step': 1}, 1)\n    time.sleep(100)\nprint('went on')\n")
     run = alloc.launch(str(script))
-    until(lambda: run.record.checkpoint == 1, 20, "a checkpoint")
+    until(lambda: run.record.checkpoint == 1, "a checkpoint", 20)
     assert "train.py" in shell("stacks", run.id)
     assert "goes on by itself" in shell("resume", run.id)
     run.stop()
     said = shell("resume", run.id, "-n", "1")
     assert "ranks 1" in said and "went on" in said and run.record.status == "done" and run.record.world_size == 1
     assert "nothing to resume" in shell("resume", run.id) and "stand nowhere" in shell("stacks", run.id)
-    until(lambda: all(a["name"] == "nothing-lost" for a in lb.allocations()), 20, "what was taken for it is given back")
+    until(lambda: all(a["name"] == "nothing-lost" for a in lb.allocations()), "what was taken for it is given back", 20)
 
 
 class Bomb:

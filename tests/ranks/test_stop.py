@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from support.live_kernel import Kernel
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.server.actions import release_allocation, stop_run
@@ -65,7 +65,7 @@ def collects(folder: str) -> None:
 
 
 def begun(folder: Path, ranks: int = 2) -> None:
-    until(lambda: all((folder/f"begun-{r}").exists() for r in range(ranks)), 60, "the ranks' beginning")
+    until(lambda: all((folder/f"begun-{r}").exists() for r in range(ranks)), "the ranks' beginning", 60)
 
 
 def test_the_default_leaves_thirty_seconds():
@@ -111,7 +111,7 @@ def test_a_second_stop_kills_at_once(alloc, tmp_path, door, monkeypatch):
     begun(tmp_path)
     first = threading.Thread(target=door, args=(run, alloc), daemon=True)
     first.start()
-    until(lambda: alloc.info["stopping"] == [0, 1], 20, "word of who is waited for")
+    until(lambda: alloc.info["stopping"] == [0, 1], "word of who is waited for", 20)
     assert "waiting for ranks 0, 1; stopping it once more kills" in ProgressLine(run.directory, 2).look(run.record).text
     door(run, alloc)
     first.join(40)
@@ -125,7 +125,7 @@ def test_control_c_twice(tmp_path, monkeypatch):
                                     "    except KeyboardInterrupt: pass\n")
     process = subprocess.Popen([BENCH, "launch", "-n", "2", tmp_path/"deaf.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
-    until(lambda: "deaf now" in process.stdout.readline(), 40)
+    until(lambda: "deaf now" in process.stdout.readline(), timeout=40)
     process.send_signal(signal.SIGINT)
     assert "Ctrl-C again kills" in process.stderr.readline()
     assert process.stderr.readline() == "waiting for ranks 0, 1; Ctrl-C again kills\n"
@@ -152,9 +152,9 @@ def test_a_cell_on_ranks_is_interrupted_and_killed_the_second_time():
         worker = threading.Thread(target=lambda: text.append(kernel.run(code, check=False)))
         worker.start()
         log = lambda: "".join(p.read_text() for p in Path(os.environ["LEPTON_BENCH_HOME"]).glob("allocations/*/cells/logs/*"))  # noqa: E731
-        until(lambda: log().count("deaf") >= 2, 40, "the cell on both ranks")
+        until(lambda: log().count("deaf") >= 2, "the cell on both ranks", 40)
         kernel.manager.interrupt_kernel()
-        until(lambda: any("waiting for ranks 0, 1" in str(m["content"]) for m in list(kernel.messages)), 30, "who is waited for")
+        until(lambda: any("waiting for ranks 0, 1" in str(m["content"]) for m in list(kernel.messages)), "who is waited for", 30)
         kernel.manager.interrupt_kernel()
         worker.join(60)
         assert not worker.is_alive() and "interrupting once more kills" in text[0]
@@ -193,6 +193,6 @@ def test_a_second_stop_ends_a_headless_notebook(tmp_path, monkeypatch):
     begun(tmp_path, 1)
     first = threading.Thread(target=sweep.stop, daemon=True)
     first.start()
-    until((tmp_path/"heard").exists, 20, "the interrupt in the cell")
+    until((tmp_path/"heard").exists, "the interrupt in the cell", 20)
     assert sweep.stop().status == "stopped" and sweep.sets[0].status == "stopped"
     first.join(20)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.errors import RunStopped
@@ -61,7 +61,7 @@ while True:
 
 
 def begun(folder: Path) -> None:
-    until(lambda: all((folder/f"begun-{r}").exists() for r in (0, 1)), 60, "the ranks' beginning")
+    until(lambda: all((folder/f"begun-{r}").exists() for r in (0, 1)), "the ranks' beginning", 60)
 
 
 def releases(alloc): alloc.release()
@@ -91,7 +91,7 @@ def test_a_second_time_does_not_wait_for_a_cell(alloc, tmp_path, door):
     begun(tmp_path)
     first = threading.Thread(target=door, args=(alloc,), daemon=True)
     first.start()
-    until(lambda: alloc.info["stopping"] == [0, 1], 20, "word of who is waited for")
+    until(lambda: alloc.info["stopping"] == [0, 1], "word of who is waited for", 20)
     door(alloc)
     first.join(40)
     assert not first.is_alive() and [a["status"] for a in cell.end()] == ["died", "died"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ranks.test_allocations import until
+from support.waiting import until
 from ranks.test_killed_processes import gone_within, leases_are_free, named, started, train_with_children, whole_family
 
 import lepton_bench as lb
@@ -76,10 +76,10 @@ def test_without_a_forkserver_a_killed_supervisor_takes_all_with_it(monkeypatch)
 def test_without_a_forkserver_a_run_outlives_its_kernel(python):
     owner = ready(python("a = lb.allocate(1, name='spawned')\nprint(a.launch(time.sleep, 2).id)\nprint('ready'); time.sleep(1000)",
                          LEPTON_BENCH_FORKSERVER="0", LEPTON_BENCH_ORPHAN_GRACE="0.5"))
-    run = lb.get_run(until(lambda: named("spawned")["run"], 10, "the run"))
+    run = lb.get_run(until(lambda: named("spawned")["run"], "the run", 10))
     kill(owner)
     assert run.wait(30).status == "done"
-    until(lambda: named("spawned") is None, 10, "the release")
+    until(lambda: named("spawned") is None, "the release", 10)
 
 
 # --- stuck processes ------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_a_stuck_forkserver_without_a_supervisor_is_quarantine_not_a_free_device
     signal_process(stuck, signal.SIGSTOP)
     try:
         signal_process(alloc.supervisor, signal.SIGKILL)
-        until(lambda: not alloc.alive, 2)
+        until(lambda: not alloc.alive, timeout=2)
         assert {holder_of(d.id).state for d in inventory()} == {"quarantined"} and "quarantined" in repr(lb.devices())
         assert lb.allocations() == []
         with pytest.raises(AllocationTimeout, match="quarantined"): lb.allocate(1, name="hopeful", timeout=.3)
@@ -129,7 +129,7 @@ def asker_behind_a_run(python, name: str) -> tuple:  # the allocation that has e
     run = alloc.launch(time.sleep, 1000)
     until(lambda: run.status == "running")
     asker = python(f"try: lb.allocate(2, name={name!r})\nexcept lb.BenchError as e: print(type(e).__name__, e)")
-    until(lambda: (named(name) or {}).get("state") == "waiting", 20, "an asker that waits")
+    until(lambda: (named(name) or {}).get("state") == "waiting", "an asker that waits", 20)
     return alloc, asker
 
 
@@ -137,7 +137,7 @@ def test_an_asker_that_dies_in_the_queue_leaves_no_ticket(python):
     alloc, asker = asker_behind_a_run(python, "impatient")
     supervisor = ProcessId.from_dict(named("impatient")["supervisor"])
     kill(asker)
-    until(lambda: not supervisor.alive() and named("impatient") is None, 2, "the end of its supervisor")
+    until(lambda: not supervisor.alive() and named("impatient") is None, "the end of its supervisor", 2)
     alloc.release()
     with lb.allocate(2, name="next", timeout=5) as other: assert other.launch(len, "ab").result(60) == 2
 
@@ -148,7 +148,7 @@ def test_a_supervisor_that_is_killed_in_the_queue_is_an_error_at_once(python):
     signal_process(family[0], signal.SIGKILL)
     out, _ = asker.communicate(timeout=5)
     assert "AllocationError the supervisor of 'doomed' ended" in out
-    until(lambda: not any(p.alive() for p in family), 2, "the end of what it had started")
+    until(lambda: not any(p.alive() for p in family), "the end of what it had started", 2)
     alloc.release()
     with lb.allocate(2, name="swept"): pass  # whoever comes next is not held up by the dead one's ticket, and clears it away
 
@@ -167,13 +167,13 @@ def train(n):
     return n
 runs = [a.options(max_restarts=1, name=f"train-{n}").launch(train, n) for n in range(3)]
 print('ready'); time.sleep(1000)""", LEPTON_BENCH_ORPHAN_GRACE="1"))
-    until(lambda: len(named("inherited")["queue"]) == 2, 10, "two runs in line")
+    until(lambda: len(named("inherited")["queue"]) == 2, "two runs in line", 10)
     runs = [lb.get_run(n) for n in (named("inherited")["run"], *named("inherited")["queue"])]
     kill(owner)
     assert [r.result(60) for r in runs] == [0, 1, 2] and [r.record.attempt for r in runs] == [0, 1, 0]
     for run in runs:
         for rank in (0, 1): assert [p["step"] for p in run.metrics().to_pylist() if p["rank"] == rank] == list(range(30))
-    until(lambda: named("inherited") is None, 10, "the release")
+    until(lambda: named("inherited") is None, "the release", 10)
 
 
 def test_who_attached_last_is_the_owner(python):
@@ -183,7 +183,7 @@ def test_who_attached_last_is_the_owner(python):
     with pytest.raises(AllocationTimeout): lb.allocate(2, name="meanwhile", timeout=3)  # longer than the grace and a second for looking
     assert named("handed-on")["owner"]["pid"] == second.pid and named("handed-on")["label"] == "second.py"
     kill(second)
-    until(lambda: named("handed-on") is None, 10, "the release")
+    until(lambda: named("handed-on") is None, "the release", 10)
 
 
 # --- two at once ----------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_an_allocations_file_that_was_deleted_is_written_again():
     with lb.allocate(1, name="erased") as alloc:
         path = allocations_directory()/"erased.json"
         path.unlink()
-        until(lambda: named("erased"), 5, "the file")
+        until(lambda: named("erased"), "the file", 5)
         assert lb.attach("erased").launch(len, "ab").result(60) == 2 and alloc.alive
 
 
@@ -267,7 +267,7 @@ def test_a_forkserver_that_imports_something_attends_to_what_cannot_wait(tmp_pat
         ours.send({"op": "start", "rank": 0, "target": "sleeper:body", "log": "/dev/null"}, fds=[extra.fileno()])
         extra.close()
         rank = ProcessId.from_dict(heard()["process"])
-        until((tmp_path/"begun").exists, 15, "the import")
+        until((tmp_path/"begun").exists, "the import", 15)
         begun = time.monotonic()
         if end == "signal":
             ours.send({"op": "signal", "pid": rank.pid, "signal": int(signal.SIGKILL)})

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.small_disk import fill, small_disk
-from ranks.test_allocations import until
+from support.waiting import until
 
 import lepton_bench as lb
 from lepton_bench.resources import devices
@@ -52,7 +52,7 @@ def test_each_rank_and_its_workers_are_sampled_once_a_second(alloc, tmp_path):
             worker.join()
         while not path.exists(): time.sleep(.01)
     run = alloc.launch(train, tmp_path/"enough")
-    until(lambda: len(values(run.system(), "cpu_percent", 1)) >= 3, 30, "three samples")
+    until(lambda: len(values(run.system(), "cpu_percent", 1)) >= 3, "three samples", 30)
     live = lb.get_run(run.id).record.extra["system"]
     (tmp_path/"enough").touch()
     run.wait(30)
@@ -82,9 +82,9 @@ def test_every_attempt_is_kept(alloc, tmp_path):
             raise ValueError("once")
         until_told(path/"more")
     run = alloc.options(max_restarts=1, retry_exceptions=True).launch(train, tmp_path)
-    until(lambda: run.system().num_rows, 30, "samples of the first attempt")
+    until(lambda: run.system().num_rows, "samples of the first attempt", 30)
     (tmp_path/"enough").touch()
-    until(lambda: (run.directory/"metrics"/"1.system.arrow").exists() and read_system(run.directory).num_rows > 4, 30, "samples of the second")
+    until(lambda: (run.directory/"metrics"/"1.system.arrow").exists() and read_system(run.directory).num_rows > 4, "samples of the second", 30)
     (tmp_path/"more").touch()
     run.wait(30)
     cpu = [p["step"] for p in run.system().to_pylist() if p["name"] == "cpu_percent" and p["rank"] == 0]
@@ -96,7 +96,7 @@ def test_a_killed_supervisor_loses_the_last_second_at_most(tmp_path):
         patch.setenv("LEPTON_BENCH_SIMULATED", "3")
         doomed = lb.allocate(1, name="doomed")
         run = doomed.launch(until_told, tmp_path/"never")
-        until(lambda: len(values(run.system(), "cpu_percent", 0)) >= 2, 30, "two samples")
+        until(lambda: len(values(run.system(), "cpu_percent", 0)) >= 2, "two samples", 30)
         before = run.system().num_rows
         os.kill(doomed.supervisor.pid, signal.SIGKILL)
         until(lambda: not doomed.alive)
