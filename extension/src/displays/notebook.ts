@@ -58,7 +58,9 @@ export class Displays {
   private async ask(kernel: Kernel.IKernelConnection): Promise<void> {
     const ids = JSON.stringify([...this.known.keys()]);
     // The second name is what versions before 0.2 called the module: the kernel may be older than the page.
-    const module = ['lepton_bench.display.persistent', 'lepton_bench.displays'].map(name => `__import__("sys").modules.get("${name}")`).join(' or ');
+    const module = ['lepton_bench.display.persistent', 'lepton_bench.displays']
+      .map(name => `__import__("sys").modules.get("${name}")`)
+      .join(' or ');
     const expression = `(lambda module: module.show_again(${ids}) if module else ${ids})(${module})`;
     const future = kernel.requestExecute({
       code: '',
