@@ -62,9 +62,11 @@ def pytest_runtest_teardown() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def simulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def simulated(request: pytest.FixtureRequest) -> Iterator[None]:
     "The simulated devices that a test's or a file's mark asks for: `pytestmark = pytest.mark.simulated(2)`."
-    if mark := request.node.get_closest_marker("simulated"): monkeypatch.setenv("LEPTON_BENCH_SIMULATED", str(mark.args[0]))
+    with pytest.MonkeyPatch.context() as patch:  # of its own: the test's `monkeypatch` is set up after what it patches
+        if mark := request.node.get_closest_marker("simulated"): patch.setenv("LEPTON_BENCH_SIMULATED", str(mark.args[0]))
+        yield
 
 
 @pytest.fixture(scope="session")

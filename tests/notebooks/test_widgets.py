@@ -195,7 +195,8 @@ def test_an_allocator_takes_shows_restarts_and_releases(kernel):
     assert kernel.value("[a.allocation.name, a.allocation.count, len(lb.allocations())]") == ["by-form", 2, 1]
     assert kernel.value("lb.allocate(2, name='by-form') is a.allocation")
     assert "by-form" in kernel.value("text(a)") and "sim-0, sim-1" in kernel.value("a.still()") and "<form" not in kernel.value("a.still()")
-    kernel.run("a.allocation.launch(lambda: 1).result(60)\nuntil(lambda: a.allocation.info['state'] == 'idle', 'the end of the run')")
+    kernel.run("a.allocation.launch(lambda: 1).result(60)\nuntil(lambda: a.allocation.info['state'] == 'idle', 'the end of the run')\n"
+               "until(lambda: not any(x['run'] for x in lb.allocations()), 'the file of the allocation, which the buttons look at')")
     kernel.run("old = a.allocation.info['ranks']; click(a, 'restart', 'by-form')")
     kernel.run("until(lambda: a.allocation.info['ranks'] not in ({}, old), 'fresh ranks')")
     kernel.run("click(a, 'release', 'by-form'); click(a, 'release', 'by-form'); until(lambda: not lb.allocations(), 'released')")

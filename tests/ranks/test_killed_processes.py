@@ -46,8 +46,8 @@ def whole_family(pid):
 
 
 def gone_within(family, seconds):
-    until(leases_are_free, seconds, "free leases")
-    until(lambda: not any(p.alive() for p in family), seconds, f"the end of {family}")
+    until(leases_are_free, "free leases", seconds)
+    until(lambda: not any(p.alive() for p in family), f"the end of {family}", seconds)
 
 
 def test_killing_the_supervisor_ends_all_and_keeps_every_point():

@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # it is a program too
+
 from support.hosts import hosts
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # it is a program too
 
 from lepton_bench.processes.identity import ProcessId, set_parent_death_signal
 from lepton_bench.resources.devices import Device

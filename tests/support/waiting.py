@@ -9,8 +9,8 @@ from support.isolation import patience
 def until(condition: Callable[[], Any],
           what: str = "the condition",  # that is waited for, in the message of a failure
           timeout: float = 30.,  # seconds; three times as long beside other tests
-          every: float = .02,  # seconds between two looks
           look: Callable[[], Any] | None = None,  # says what is there instead
+          every: float = .02,  # seconds between two looks
           ) -> Any:  # what the condition gave
     "Poll a condition until it gives something; AssertionError if it does not."
     end = time.monotonic() + patience(timeout)
