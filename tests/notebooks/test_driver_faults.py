@@ -29,7 +29,7 @@ def drive(home, extra: str = "") -> tuple[str, str, str]:
     with open("/dev/full", "w") as full:
         ended = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, text=True, timeout=90,
                                env={**os.environ, "LEPTON_BENCH_HOME": str(home)})
-    assert ended.returncode == 0, ended
+    assert ended.returncode in (0, 120), ended  # 120: at its very end Python could not flush to the full stderr
     lines = ended.stdout.splitlines()
     assert len(lines) == 1, "a runner never comes out of its fork"
     return tuple(json.loads(lines[0]))
