@@ -6,7 +6,7 @@ import { Signal } from '@lumino/signaling';
 import { Panel } from '@lumino/widgets';
 import { SteadyDialog } from '../dialog';
 import { checkWhole } from '../shared/python';
-import { Row, Text } from '../shared/form';
+import { Row, TextRow } from '../shared/form';
 import type { AllocationRow, ResumePlace, RunFacts } from '../tokens';
 
 type Resume<T> = (place: ResumePlace) => Promise<T>;
@@ -85,17 +85,16 @@ function Form<T>({
         </HTMLSelect>
       </Row>
       {!choice.allocation && (
-        <Row id="jp-lb-resume-count" label={trans.__('Devices')} help={help} problem={choice.problem} required>
-          <Text
-            id="jp-lb-resume-count"
-            value={choice.count}
-            set={value => choice.set('count', value)}
-            help={help}
-            problem={choice.problem}
-            numeric
-            required
-          />
-        </Row>
+        <TextRow
+          id="jp-lb-resume-count"
+          label={trans.__('Devices')}
+          help={help}
+          problem={choice.problem}
+          required
+          value={choice.count}
+          set={value => choice.set('count', value)}
+          numeric
+        />
       )}
       <div role="alert">{choice.refused && <div className="jp-lb-nb-refused">{choice.refused}</div>}</div>
     </div>

@@ -3,7 +3,7 @@ import { Clipboard } from '@jupyterlab/apputils';
 import { copyIcon, HTMLSelect, refreshIcon, UseSignal } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { useState } from 'react';
-import { Held, Row, Text } from '../shared/form';
+import { Held, Row, Text, TextRow } from '../shared/form';
 import type { Changed, ParameterField } from '../tokens';
 import type { HeadlessModel } from './model';
 
@@ -169,24 +169,17 @@ function Numbers({ model, trans }: Props): JSX.Element {
       {fields
         .filter(({ name }) => name !== 'parallel' || model.count > 1 || options.parallel)
         .map(({ name, label, help, required }) => (
-          <Row
+          <TextRow
             key={name}
             id={`jp-lb-hl-option-${name}`}
             label={label}
             help={help}
             problem={problems[name]}
             required={required}
-          >
-            <Text
-              id={`jp-lb-hl-option-${name}`}
-              value={options[name]}
-              set={text => model.setOption(name, text)}
-              help={help}
-              problem={problems[name]}
-              required={required}
-              numeric
-            />
-          </Row>
+            value={options[name]}
+            set={text => model.setOption(name, text)}
+            numeric
+          />
         ))}
     </>
   );
@@ -202,15 +195,14 @@ function More({ model, trans }: Props): JSX.Element {
   return (
     <details className="jp-lb-nb-more">
       <summary>{trans.__('Where the notebooks go')}</summary>
-      <Row id="jp-lb-hl-option-output" label={trans.__('Output')} help={outputHelp}>
-        <Text
-          id="jp-lb-hl-option-output"
-          value={output}
-          set={text => model.setOption('output', text)}
-          help={outputHelp}
-          placeholder={folder}
-        />
-      </Row>
+      <TextRow
+        id="jp-lb-hl-option-output"
+        label={trans.__('Output')}
+        help={outputHelp}
+        value={output}
+        set={text => model.setOption('output', text)}
+        placeholder={folder}
+      />
       <Row id="jp-lb-hl-option-changed" label={trans.__('Earlier results')} help={changedHelp}>
         <HTMLSelect
           id="jp-lb-hl-option-changed"

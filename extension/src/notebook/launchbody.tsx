@@ -1,7 +1,7 @@
 /** What the launch dialog shows; a function of its model. */
 import { HTMLSelect, UseSignal, refreshIcon } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { Held, Row, Text, timeLimitHelp } from '../shared/form';
+import { Held, Row, Text, TextRow, timeLimitHelp } from '../shared/form';
 import { FieldRow } from './fields';
 import type { LaunchModel, Place } from './launchmodel';
 import { devicesText } from './state';
@@ -124,16 +124,15 @@ function Devices({ model, trans }: Props): JSX.Element {
         </Row>
       )}
       {!options.place && (
-        <Row id="jp-lb-nb-time" label={trans.__('Time limit')} problem={timeProblem} help={timeHelp}>
-          <Text
-            id="jp-lb-nb-time"
-            value={options.time}
-            problem={timeProblem}
-            help={timeHelp}
-            numeric
-            set={value => model.setOption('time', value)}
-          />
-        </Row>
+        <TextRow
+          id="jp-lb-nb-time"
+          label={trans.__('Time limit')}
+          problem={timeProblem}
+          help={timeHelp}
+          value={options.time}
+          numeric
+          set={value => model.setOption('time', value)}
+        />
       )}
     </>
   );
@@ -146,24 +145,22 @@ function Options({ model, trans }: Props): JSX.Element {
   return (
     <details className="jp-lb-nb-more" open={!!problem || undefined}>
       <summary>{trans.__('Options of the run')}</summary>
-      <Row id="jp-lb-nb-run-name" label={trans.__('Name')} help={nameHelp}>
-        <Text
-          id="jp-lb-nb-run-name"
-          value={model.options.name}
-          set={value => model.setOption('name', value)}
-          help={nameHelp}
-        />
-      </Row>
-      <Row id="jp-lb-nb-restarts" label={trans.__('Restarts')} problem={problem} help={restartsHelp}>
-        <Text
-          id="jp-lb-nb-restarts"
-          value={model.options.restarts}
-          problem={problem}
-          numeric
-          set={value => model.setOption('restarts', value)}
-          help={restartsHelp}
-        />
-      </Row>
+      <TextRow
+        id="jp-lb-nb-run-name"
+        label={trans.__('Name')}
+        help={nameHelp}
+        value={model.options.name}
+        set={value => model.setOption('name', value)}
+      />
+      <TextRow
+        id="jp-lb-nb-restarts"
+        label={trans.__('Restarts')}
+        problem={problem}
+        help={restartsHelp}
+        value={model.options.restarts}
+        numeric
+        set={value => model.setOption('restarts', value)}
+      />
     </details>
   );
 }

@@ -8,7 +8,7 @@ import { Panel } from '@lumino/widgets';
 import { SteadyDialog } from '../dialog';
 import type { AllocateOptions, DeviceRow, IBench, ITable } from '../tokens';
 import { asSeconds, checkMemory, checkSeconds, checkWhole } from '../shared/python';
-import { Row, Text, timeLimitHelp } from '../shared/form';
+import { Row, TextRow, timeLimitHelp } from '../shared/form';
 
 /** What has been filled in. */
 class Wish {
@@ -72,17 +72,16 @@ function Form({ wish, trans }: { wish: Wish; trans: TranslationBundle }): JSX.El
   const time = timeLimitHelp(trans);
   return (
     <div className="jp-lb-nb-form">
-      <Row id="jp-lb-nb-take-count" label={trans.__('Devices')} help={free} problem={problems.count} required>
-        <Text
-          id="jp-lb-nb-take-count"
-          value={wish.count}
-          set={v => wish.set('count', v)}
-          help={free}
-          problem={problems.count}
-          numeric
-          required
-        />
-      </Row>
+      <TextRow
+        id="jp-lb-nb-take-count"
+        label={trans.__('Devices')}
+        help={free}
+        problem={problems.count}
+        required
+        value={wish.count}
+        set={v => wish.set('count', v)}
+        numeric
+      />
       <Row id="jp-lb-nb-take-kind" label={trans.__('Kind')}>
         <HTMLSelect id="jp-lb-nb-take-kind" value={wish.kind} onChange={event => wish.set('kind', event.target.value)}>
           <option value="">{trans.__('any')}</option>
@@ -93,25 +92,23 @@ function Form({ wish, trans }: { wish: Wish; trans: TranslationBundle }): JSX.El
           ))}
         </HTMLSelect>
       </Row>
-      <Row id="jp-lb-nb-take-memory" label={trans.__('Memory')} help={memory} problem={problems.memory}>
-        <Text
-          id="jp-lb-nb-take-memory"
-          value={wish.memory}
-          set={v => wish.set('memory', v)}
-          help={memory}
-          problem={problems.memory}
-        />
-      </Row>
-      <Row id="jp-lb-nb-take-time" label={trans.__('Time limit')} help={time} problem={problems.time}>
-        <Text
-          id="jp-lb-nb-take-time"
-          value={wish.time}
-          set={v => wish.set('time', v)}
-          help={time}
-          problem={problems.time}
-          numeric
-        />
-      </Row>
+      <TextRow
+        id="jp-lb-nb-take-memory"
+        label={trans.__('Memory')}
+        help={memory}
+        problem={problems.memory}
+        value={wish.memory}
+        set={v => wish.set('memory', v)}
+      />
+      <TextRow
+        id="jp-lb-nb-take-time"
+        label={trans.__('Time limit')}
+        help={time}
+        problem={problems.time}
+        value={wish.time}
+        set={v => wish.set('time', v)}
+        numeric
+      />
     </div>
   );
 }

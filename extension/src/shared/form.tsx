@@ -103,3 +103,13 @@ export function Text({
     />
   );
 }
+
+/** A row whose input is a text. */
+export function TextRow({ label, detail, ...text }: Omit<RowProps, 'children'> & TextProps): JSX.Element {
+  const { id, help, problem, required } = text;
+  return (
+    <Row {...{ id, label, detail, help, problem, required }}>
+      <Text {...text} />
+    </Row>
+  );
+}
