@@ -54,7 +54,8 @@ class _DriverState:
         self.running: dict[int, Set] = {}  # pid of the runner -> set
         self.stop_asked, self.kill_at = False, float("inf")  # monotonic seconds
         self.kill_asked = False  # a second time
-        self.problem, self.blocked_until = "", float("inf")  # why the plan is not written; when it is given up to start a set (inf: nothing blocks)
+        self.troubles: dict[str, str] = {}  # of what -> what is wrong, as it was said
+        self.blocked_until = float("inf")  # when it is given up to start a set; inf: nothing blocks
         self.wake, self.signalled = socket.socketpair()
         for s in (self.wake, self.signalled): s.setblocking(False)
 
@@ -64,11 +65,11 @@ class _DriverState:
     def say(self, text: str) -> None:
         with suppress(OSError), open(log_path(self.directory, 0), "a", encoding="utf-8", errors="backslashreplace") as f: f.write(text + "\n")
 
-    def report_problem(self, problem: str  # empty: it is over
-                       ) -> None:
-        "Say what keeps the plan from being written, once until it can be written again."
-        if problem and problem != self.problem: self.say(problem)
-        self.problem = problem
+    def report_once(self, of: str, trouble: str  # empty: it is over
+                    ) -> None:
+        "Say a trouble that lasts, and say it again only when it is another one, or was over in between."
+        if trouble and trouble != self.troubles.get(of): self.say(trouble)
+        self.troubles[of] = trouble
 
     def listen(self) -> None:
         "Have signals wake the loop."
@@ -81,8 +82,8 @@ class _DriverState:
 def publish(driver: _DriverState) -> None:
     "Write the plan, and how far it is."
     try: write_plan(driver.directory, driver.plan)
-    except OSError as e: driver.report_problem(f"{plan_path(driver.directory)} cannot be written, it is tried again: {e}")
-    else: driver.report_problem("")
+    except OSError as e: driver.report_once("plan", f"{plan_path(driver.directory)} cannot be written, it is tried again: {e}")
+    else: driver.report_once("plan", "")
     c = counts(driver.sets)
     total = max(c["total"], driver.study.trials if driver.study and not driver.study.over else 0)
     values = {"failed": c["failed"]} if c["failed"] else {}

@@ -35,17 +35,12 @@ class _ArrayState(Driver):
         super().__init__(directory, plan, writer, study)
         self.running = {s.index: s for s in self.sets if is_out(s)}
         self.size = largest_array()
-        self.looked, self.tries, self.next_try, self.trouble = -float("inf"), 0, 0., ""
+        self.looked, self.tries, self.next_try = -float("inf"), 0, 0.
         self.unsaid: dict[int, float] = {}  # since when nothing is known of a set that is over
         self.cancelled = 0.  # when it was last asked for that all jobs end
         (directory/"stop").unlink(missing_ok=True)
 
     def look(self) -> float: return min(.5, settings().slurm_look) if self.stop_asked else settings().slurm_look  # seconds between two
-
-    def report_once(self, text: str) -> None:
-        "Say what is wrong with Slurm, once."
-        if text and text != self.trouble: self.say(text)
-        self.trouble = text
 
 # %% ../../nbs/headless/70_slurm_driver.ipynb #8366d31c
 def next_array(sets: Sequence[Set],
@@ -79,7 +74,7 @@ def submit(driver: _ArrayState, sets: Sequence[Set]) -> None:
     except AllocationError as e:
         driver.tries += 1
         driver.next_try = time.monotonic() + 2**driver.tries
-        return driver.report_once(str(e))
+        return driver.report_once("slurm", str(e))
     driver.tries = 0
     for s in sets: s.job = f"{job}_{s.index - base}"
     driver.say(f"job {job}: {counted(len(sets), 'set')} submitted" + (f", at most {plan.parallel} at once" if len(sets) > plan.parallel else ""))
@@ -116,7 +111,8 @@ def withdraw(driver: _ArrayState, found: Set) -> bool:
     "A set that Slurm has not taken."
     found.array, found.attempts = None, found.attempts - 1
     del driver.running[found.index]
-    if driver.tries >= _TRIES: found.status, found.reason, found.ended = "failed", f"it was not submitted: {driver.trouble}"[:500], time.time()
+    if driver.tries >= _TRIES:
+        found.status, found.reason, found.ended = "failed", f"it was not submitted: {driver.troubles.get('slurm', '')}"[:500], time.time()
     return True
 
 def queue_text(waiting: Sequence[Element]) -> str:
@@ -165,8 +161,8 @@ class ArrayDriver(_ArrayState):
         if not self.running or time.monotonic() < self.looked + self.look(): return
         self.looked = time.monotonic()
         try: line = elements(self.directory.name)
-        except AllocationError as e: return self.report_once(f"{e}. The sets go on; looking again.")
-        if not self.tries: self.report_once("")
+        except AllocationError as e: return self.report_once("slurm", f"{e}. The sets go on; looking again.")
+        if not self.tries: self.report_once("slurm", "")
         found = [(s, element_of(s, line, self.size)) for s in list(self.running.values())]
         changed = [see(self, s, element) for s, element in found]
         if (text := queue_text([e for _, e in found if e and e.waits])) != self.writer.record.extra.get("queue", ""):
@@ -196,7 +192,7 @@ class ArrayDriver(_ArrayState):
             elif (self.kill_asked or now > self.kill_at) and now > self.cancelled + 5:
                 self.cancelled = now
                 scancel(*jobs)
-        except AllocationError as e: self.report_once(str(e))
+        except AllocationError as e: self.report_once("slurm", str(e))
 
     def abandon(self) -> None:
         "Cancel what Slurm has; what is over by then, or goes on, the next start finds."
