@@ -195,7 +195,7 @@ def _script_args(args: tuple, kwargs: dict) -> list[str]:
     return [str(a) for a in kwargs.get("args", [])]
 
 # %% ../../nbs/client/40_allocation.ipynb #79836cf6
-BODY = "lepton_bench.headless.launched:run_on_ranks"  # its name in 0.1.0: the allocation may have been started by that version, which knows no other
+BODY = "lepton_bench.headless.launched:run_on_ranks"  # its name before the modules moved: the allocation may have been started by a version that knows no other
 
 def say_once_for_kernels() -> None:
     "The first notebook of a day waits for the forkserver that kernels come from."

@@ -8,7 +8,6 @@ __all__ = ['PANELS', 'LogTail', 'small_picture', 'data_url', 'RunView', 'draw_vi
 
 # %% ../../nbs/jupyter/60_run_view.ipynb #c002
 import base64
-import logging
 import re
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 from ..client.run import Run, summary_line
 from ..core.files import open_plain
-from ..core.guard import Guard
+from ..core.guard import Guard, to_log
 from ..core.strict_json import dump_json
 from ..core.tables import counted
 from ..display.live_plot import LivePlot, _small, mark_png, renderer_path
@@ -225,7 +224,7 @@ def follow(view: RunView,
            stopped: threading.Event,  # nobody wants to see it any more
            ) -> None:
     "Until the run has ended."
-    drawn, number, guard = time.monotonic(), 0, Guard(logging.getLogger("lepton_bench").error)
+    drawn, number, guard = time.monotonic(), 0, Guard(to_log)
     def keep() -> None:
         guard.run(f"the picture of run {view.run.id}", draw_picture, view)
         guard.run(f"storing the view of run {view.run.id}", store)

@@ -7,7 +7,6 @@ __all__ = ['Request', 'BadRequest', 'check_options', 'Requests', 'release_alloca
            'stop_run', 'remove_run', 'descendants', 'kernel_pid', 'kernel_owner', 'kernels_by_pid']
 
 # %% ../../nbs/server/40_actions.ipynb #c002
-import logging
 import os
 import secrets
 import shutil
@@ -22,7 +21,7 @@ from ..api.allocate import check_engine_options, plan
 from ..api.runs import as_run
 from ..client.allocation import Allocation
 from ..client.connection import ask, connect, release
-from ..core.guard import Guard
+from ..core.guard import Guard, to_log
 from ..engines.base import Handle, await_end, get_engine
 from ..errors import AllocationError, BenchError, DamagedError
 from ..processes.forkserver import forkserver_runs
@@ -113,7 +112,7 @@ class Requests:
 
     def _read(self, request: Request, engine: Any) -> None:
         "The supervisor's words."
-        handle, guard = request.handle, Guard(logging.getLogger("lepton_bench").error)
+        handle, guard = request.handle, Guard(to_log)
         assert handle and handle.news
         while not request.hung_up.is_set():
             try: news = handle.news.next(.5)

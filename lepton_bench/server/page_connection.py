@@ -8,12 +8,11 @@ __all__ = ['MOST_TOPICS', 'Page']
 # %% ../../nbs/server/70_page_connection.ipynb #c002
 import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from ..core.guard import Guard
+from ..core.guard import Guard, to_log
 from ..errors import BenchError
 from .frames import answer, encode, text_of
 from .keyed_table import changes_since
@@ -38,7 +37,7 @@ class Page:
         self.seen: dict[str, int | None] = {}  # topic -> version
         self.problems: dict[str, str] = {}  # topic -> the last that was said
         self.logs: dict[str, LogReader] = {}
-        self.guard = Guard(logging.getLogger("lepton_bench").error)
+        self.guard = Guard(to_log)
         self.news, self.questions = asyncio.Event(), asyncio.Queue[dict](100)
         self.tasks = [asyncio.create_task(self._send_news()), asyncio.create_task(self._answer())]
         for task in self.tasks: task.add_done_callback(self._ended)

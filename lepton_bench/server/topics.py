@@ -7,12 +7,11 @@ __all__ = ['Reader', 'Topic', 'Topics']
 
 # %% ../../nbs/server/15_topics.ipynb #c002
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from ..core.guard import Guard
+from ..core.guard import Guard, to_log
 from ..errors import BenchError
 from .keyed_table import KeyedTable
 
@@ -30,7 +29,7 @@ class Topic:
         self.look, self.every, self.table = look, every, KeyedTable()
         self.ready, self.problem = look is None, ""  # ready: there was a first look
         self.readers: set[Reader] = set()
-        self.guard = Guard(logging.getLogger("lepton_bench").error)
+        self.guard = Guard(to_log)
         self.task: asyncio.Task | None = None
         self.soon, self.lock = asyncio.Event(), asyncio.Lock()
 

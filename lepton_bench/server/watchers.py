@@ -7,7 +7,6 @@ __all__ = ['settled', 'AllocationsLook', 'allocation_row', 'processor_seconds', 
            'place_of', 'headless_row', 'run_row', 'RunsLook', 'run_details', 'DetailsLook']
 
 # %% ../../nbs/server/30_watchers.ipynb #c002
-import logging
 import math
 import os
 import socket
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import Stamp, stamp_of
-from ..core.guard import Guard
+from ..core.guard import Guard, to_log
 from ..core.strict_json import dump_json
 from ..errors import BenchError, DamagedError
 from ..processes.identity import ProcessId
@@ -37,8 +36,6 @@ def settled(stamp: Stamp | None) -> Stamp | None:
     "The stamp, if it can be relied on; None if it is fresh."
     return stamp if stamp is not None and time.time_ns() - stamp[1] > 50_000_000 else None
 
-def _guard() -> Guard: return Guard(logging.getLogger("lepton_bench").error)
-
 # %% ../../nbs/server/30_watchers.ipynb #c006
 class AllocationsLook:
     "The living allocations of this home."
@@ -46,7 +43,7 @@ class AllocationsLook:
         self.directory, self.found = allocations_directory(), list[dict]()
         self.stamp: Stamp | None = None
         self.living: list[dict] = []  # their files' contents
-        self.returning, self.guard = Returning(), _guard()
+        self.returning, self.guard = Returning(), Guard(to_log)
 
     def look(self, kernels: Mapping[int, str] | None = None  # process number -> id of the kernel
              ) -> list[dict]:  # rows
@@ -127,7 +124,7 @@ class DevicesLook:
     "This host's devices."
     def __init__(self, history: DeviceHistory | None = None):
         self.history, self.use, self.sampled = history or DeviceHistory(), ProcessorUse(), 0
-        self.guard = _guard()
+        self.guard = Guard(to_log)
 
     def devices(self, living: list[dict], now: float) -> list[Device]:
         "As they are now, with the use of those that cannot say it."
@@ -215,7 +212,7 @@ class RunsLook:
         self.unread, self.finished = deque[str](), deque[str]()
         self.sets: dict[str, set[str]] = {}  # sweep -> its sets
         self.waiting: Mapping[str, str] = {}
-        self.guard = _guard()
+        self.guard = Guard(to_log)
 
     def look(self, limit: int = 500,  # folders read for the first time
              named: Iterable[str] = (),  # by living allocations, as runs of theirs

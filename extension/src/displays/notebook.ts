@@ -57,7 +57,7 @@ export class Displays {
   /** Have the kernel say again what its displays show; one that has no lepton_bench imported has none. */
   private async ask(kernel: Kernel.IKernelConnection): Promise<void> {
     const ids = JSON.stringify([...this.known.keys()]);
-    // The second name is what versions before 0.2 called the module: the kernel may be older than the page.
+    // The second name is what the module was called before the modules moved (nbs/core/80_moved): the kernel may be older than the page.
     const module = ['lepton_bench.display.persistent', 'lepton_bench.displays']
       .map(name => `__import__("sys").modules.get("${name}")`)
       .join(' or ');
